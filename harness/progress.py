@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the harness is doing right now, and how long each phase took.
+
+On a terminal a spinner line that is replaced by one summary line a phase; elsewhere plain lines.
+"""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from rich.console import Console
+from rich.markup import escape
+from rich.status import Status
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseTime:
+    """One finished phase: its title, what came of it, and its wall time in seconds."""
+
+    title: str
+    outcome: str
+    seconds: float
+
+
+class Phase:
+    """A phase under way: say what it is at, and what came of it."""
+
+    def __init__(self, title: str, status: Status | None) -> None:
+        self.title = title
+        self.outcome = ""
+        self._status = status
+
+    def update(self, text: str) -> None:
+        """Show what the phase is at now (terminal only: a log would fill with it)."""
+        if self._status is not None:
+            self._status.update(f"{escape(self.title)}: {escape(text)}")
+
+    def done(self, outcome: str) -> None:
+        """Set the words that stand behind the title when the phase is over."""
+        self.outcome = outcome
+
+
+class Progress:
+    """Prints phases as they go and remembers their times.
+
+    Args:
+        console: where to print (rich knows whether it is a terminal).
+    """
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.times: list[PhaseTime] = []
+
+    @contextmanager
+    def phase(self, title: str) -> Iterator[Phase]:
+        """Bracket one phase; its line is printed when it ends well, an error prints its own."""
+        start = time.monotonic()
+        if self.console.is_terminal:
+            with self.console.status(escape(title)) as status:
+                phase = Phase(title, status)
+                yield phase
+        else:
+            phase = Phase(title, None)
+            yield phase
+        seconds = time.monotonic() - start
+        self.times.append(PhaseTime(title=title, outcome=phase.outcome, seconds=seconds))
+        self.console.print(
+            f"{title + ':':<10} {phase.outcome} ({seconds:.1f} s)",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )

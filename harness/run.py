@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The one door for processes: argv lists, explicit environment, deadline, own process group, log.
+
+Every command of the harness passes through a :class:`Spawner`. Whatever happens to the harness,
+SIGKILL included, the command's whole process group is gone afterwards (see lifeline.py).
+"""
+
+import logging
+import os
+import select
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from harness.errors import HarnessError
+
+logger = logging.getLogger(__name__)
+
+_LIFELINE = Path(__file__).with_name("lifeline.py")
+# How long a group may take to obey SIGTERM before SIGKILL, in seconds.
+_GRACE = 2.0
+
+Stream = int | IO[bytes] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completed:
+    """A command that has ended.
+
+    Attributes:
+        argv: the command as it was run.
+        status: exit status; -N when killed by signal N (as in subprocess).
+        output: stdout and stderr, interleaved, decoded with replacement.
+        seconds: wall time.
+    """
+
+    argv: tuple[str, ...]
+    status: int
+    output: str
+    seconds: float
+
+    def describe(self) -> str:
+        """One line that tells how the command ended."""
+        command = shlex.join(self.argv)
+        if self.status < 0:
+            return f"{command}: killed by {signal.Signals(-self.status).name}"
+        if self.status == 127:
+            return f"{command}: command not found"
+        return f"{command}: exit status {self.status}"
+
+
+class CommandError(HarnessError):
+    """A command failed; ``completed`` has its output."""
+
+    def __init__(self, completed: Completed, *, hint: str | None = None) -> None:
+        tail = [line for line in completed.output.splitlines() if line.strip()][-1:]
+        super().__init__(": ".join([completed.describe(), *tail]), hint=hint)
+        self.completed = completed
+
+
+class DeadlineError(HarnessError):
+    """A command did not end within its deadline and was killed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spawner:
+    """Starts processes with exactly this environment.
+
+    Args:
+        env: the whole environment of every command.
+        log: file to which each command line and how it ended are appended; None for none.
+    """
+
+    env: Mapping[str, str] = field(default_factory=dict)
+    log: Path | None = None
+
+    def with_env(self, **changes: str) -> "Spawner":
+        """Return a spawner whose environment has these variables on top."""
+        return Spawner(env={**self.env, **changes}, log=self.log)
+
+    def which(self, name: str) -> Path | None:
+        """Return the path of a program on this environment's PATH, or None."""
+        for folder in self.env.get("PATH", os.defpath).split(os.pathsep):
+            candidate = Path(folder or ".", name)
+            if os.access(candidate, os.X_OK) and candidate.is_file():
+                return candidate
+        return None
+
+    def run(
+        self,
+        argv: Sequence[str | os.PathLike[str]],
+        *,
+        deadline: float,
+        cwd: Path | None = None,
+        check: bool = True,
+        hint: str | None = None,
+    ) -> Completed:
+        """Run a command to its end.
+
+        Args:
+            argv: the command; never passed through a shell.
+            deadline: seconds after which the group is killed.
+            cwd: working directory; the harness's own when None.
+            check: raise on a non-zero status.
+            hint: advice to attach to a :class:`CommandError`.
+
+        Raises:
+            CommandError: non-zero status and ``check``.
+            DeadlineError: not done within ``deadline``.
+        """
+        start = time.monotonic()
+        with self.spawn(argv, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            try:
+                output, _ = process.communicate(timeout=deadline)
+            except subprocess.TimeoutExpired:
+                raise DeadlineError(
+                    f"{shlex.join(map(os.fspath, argv))}: not done after {deadline:.0f} s",
+                    hint=hint,
+                ) from None
+        completed = Completed(
+            argv=tuple(map(os.fspath, argv)),
+            status=process.returncode,
+            output=output.decode(errors="replace"),
+            seconds=time.monotonic() - start,
+        )
+        if check and completed.status != 0:
+            raise CommandError(completed, hint=hint)
+        return completed
+
+    @contextmanager
+    def spawn(
+        self,
+        argv: Sequence[str | os.PathLike[str]],
+        *,
+        cwd: Path | None = None,
+        stdin: Stream = subprocess.DEVNULL,
+        stdout: Stream = subprocess.DEVNULL,
+        stderr: Stream = subprocess.DEVNULL,
+    ) -> Iterator[subprocess.Popen[bytes]]:
+        """Start a command in a process group of its own; on leaving, the group is gone.
+
+        The yielded process is the lifeline that supervises the command: it ends when the command
+        does, with the command's status.
+        """
+        command = tuple(map(os.fspath, argv))
+        self._note("run", shlex.join(command))
+        read_end, write_end = os.pipe()
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-IS", _LIFELINE, str(read_end), *command],
+                cwd=cwd,
+                env=dict(self.env),
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                pass_fds=(read_end,),
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(write_end)
+            raise
+        finally:
+            os.close(read_end)
+        start = time.monotonic()
+        try:
+            yield process
+        finally:
+            _end_group(process)
+            os.close(write_end)
+            seconds = time.monotonic() - start
+            self._note("end", f"status {process.returncode}, {seconds:.2f} s: {command[0]}")
+
+    def _note(self, what: str, text: str) -> None:
+        logger.debug("%s: %s", what, text)
+        if self.log is not None:
+            with self.log.open("a") as file:
+                file.write(f"{what}: {text}\n")
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """Terminate what is left of a process group, and reap its leader last.
+
+    While the leader is unreaped the kernel gives the group's number to nobody else; a leader that
+    communicate() has reaped leaves a group that exists only if it still has members.
+    """
+    if process.returncode is None:
+        pidfd = os.pidfd_open(process.pid)
+        try:
+            if not select.select([pidfd], [], [], 0)[0]:
+                _signal_group(process.pid, signal.SIGTERM)
+                select.select([pidfd], [], [], _GRACE)
+        finally:
+            os.close(pidfd)
+    _signal_group(process.pid, signal.SIGKILL)
+    process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _signal_group(group: int, number: signal.Signals) -> None:
+    # ProcessLookupError: nobody is left.
+    with suppress(ProcessLookupError):
+        os.killpg(group, number)
