@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Specifications to static test programs, and the ids that they will report."""
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.cache import cache_errors, locked, making
+from harness.errors import HarnessError
+from harness.generate import render
+from harness.run import CommandError, Spawner
+from harness.spec import Spec, load_specs
+
+_COMPILERS = ("gcc", "cc")
+# -O1: what the tests do is system calls; more only makes the compiler slower.
+_FLAGS = ("-static", "-O1", "-g", "-Wall", "-Wextra", "-Werror")
+# Seconds: a suite compiles in about one.
+_DEADLINE = 120.0
+
+
+class CompileError(HarnessError):
+    """A suite does not compile: ``output`` has the compiler's own lines."""
+
+    def __init__(self, suite: str, output: str) -> None:
+        errors = [line for line in output.splitlines() if "error" in line] or [output.strip()]
+        super().__init__(f"suite {suite} does not compile: {errors[0]}")
+        self.output = output
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """One compiled suite.
+
+    Attributes:
+        name: the stem of its specification.
+        binary: the static program.
+        source: the generated C that it was compiled from.
+        ids: `fixture.variant.test`, in the order of running.
+        modules: kernel modules that it wants beside the driver.
+        cmdline: words that the guest's kernel command line needs.
+    """
+
+    name: str
+    binary: Path
+    source: Path
+    ids: tuple[str, ...]
+    modules: tuple[str, ...]
+    cmdline: tuple[str, ...]
+
+    @property
+    def full_ids(self) -> tuple[str, ...]:
+        """`suite:id`, as in results."""
+        return tuple(f"{self.name}:{id}" for id in self.ids)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelftestBuild:
+    """All suites, by name, and how many of them were in the cache."""
+
+    suites: tuple[Suite, ...]
+    cached: int
+
+    @property
+    def full_ids(self) -> tuple[str, ...]:
+        """`suite:id` of every test, in the order of running."""
+        return tuple(id for suite in self.suites for id in suite.full_ids)
+
+
+def build(specs_dir: Path, *, source: Path, cache: Path, spawner: Spawner) -> SelftestBuild:
+    """Generate and compile every suite that is not in the cache.
+
+    Args:
+        specs_dir: folder of the specifications.
+        source: root of the repository, for templates and headers.
+        cache: folder for the programs; any number of processes may share it.
+        spawner: runs the compiler.
+
+    Raises:
+        SpecError, TemplateError: a specification or template is malformed.
+        CompileError: a suite does not compile.
+        HarnessError: there is no C compiler, or a program does not list the ids of its
+            specification.
+    """
+    specs = load_specs(specs_dir)
+    templates = source / "selftests" / "templates"
+    texts = [render(spec, templates) for spec in specs]
+    compiler = _Compiler(source, spawner)
+    jobs = [
+        _Job(spec, text, cache / f"{spec.name}-{compiler.key(text)}")
+        for spec, text in zip(specs, texts, strict=True)
+    ]
+    missing = [job for job in jobs if not job.folder.exists()]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done in [pool.submit(_compile, job, compiler) for job in missing]:
+            done.result()
+    return SelftestBuild(suites=tuple(_suite(job) for job in jobs), cached=len(jobs) - len(missing))
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A suite, its C text, and its place in the cache."""
+
+    spec: Spec
+    text: str
+    folder: Path
+
+
+class _Compiler:
+    """The host's compiler, with all that decides what comes out of it."""
+
+    def __init__(self, source: Path, spawner: Spawner) -> None:
+        found = [path for path in map(spawner.which, _COMPILERS) if path is not None]
+        if not found:
+            raise HarnessError(
+                "no C compiler: none of " + ", ".join(_COMPILERS) + " is on PATH",
+                hint="ci/install-deps installs what is missing",
+            )
+        self._spawner = spawner
+        include = source / "selftests" / "include"
+        modules = source / "selftests" / "modules"
+        uapi = source / "module" / "include" / "uapi"
+        self._argv = (
+            str(found[0]),
+            *_FLAGS,
+            f"-fmacro-prefix-map={include}/=",
+            *("-I", str(include), "-I", str(modules), "-isystem", str(uapi)),
+        )
+        version = spawner.run([found[0], "--version"], deadline=_DEADLINE).output
+        headers = sorted(
+            path for folder in (include, modules, uapi) for path in folder.rglob("*.h")
+        )
+        self._state = hashlib.sha256("\0".join([version, *self._argv]).encode())
+        for header in headers:
+            self._state.update(header.read_bytes() + b"\0")
+
+    def key(self, text: str) -> str:
+        """Return a name for what this compiler makes of this C text."""
+        state = self._state.copy()
+        state.update(text.encode())
+        return state.hexdigest()[:16]
+
+    def compile(self, name: str, folder: Path) -> None:
+        """Compile `name`.c to `name` in a folder and list its ids into `name`.ids.
+
+        The compiler runs in the folder: failures of tests then name the file without a path.
+        """
+        try:
+            self._spawner.run(
+                [*self._argv, f"{name}.c", "-o", name], deadline=_DEADLINE, cwd=folder
+            )
+        except CommandError as error:
+            raise CompileError(name, error.completed.output) from None
+        listing = self._spawner.run([folder / name, "-l"], deadline=_DEADLINE)
+        (folder / f"{name}.ids").write_text(listing.output)
+
+
+def _compile(job: _Job, compiler: _Compiler) -> None:
+    """Put one suite into the cache, unless another run has done so meanwhile."""
+    spec = job.spec
+    with locked(job.folder):
+        if job.folder.exists():
+            return
+        with making(job.folder) as staging, cache_errors(staging.parent):
+            (staging / f"{spec.name}.c").write_text(job.text)
+            compiler.compile(spec.name, staging)
+            ids = _read_ids(spec, staging)
+            if ids != spec.ids:
+                stray = sorted(set(ids) ^ set(spec.ids)) or ["their order"]
+                raise HarnessError(
+                    f"{spec.path}: {spec.template} does not define the same tests: {stray[0]}"
+                )
+
+
+def _suite(job: _Job) -> Suite:
+    spec = job.spec
+    return Suite(
+        name=spec.name,
+        binary=job.folder / spec.name,
+        source=job.folder / f"{spec.name}.c",
+        ids=_read_ids(spec, job.folder),
+        modules=spec.modules,
+        cmdline=spec.cmdline,
+    )
+
+
+def _read_ids(spec: Spec, folder: Path) -> tuple[str, ...]:
+    return tuple((folder / f"{spec.name}.ids").read_text().split())

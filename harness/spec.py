@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Test specifications: TOML files in selftests/specs/ to frozen, validated values.
+
+A specification names a suite's fixtures, their variants (the data of a test: layouts, limits, rows
+of an errno table) and their tests, each with the driver change that it guards against. How a test
+works is C, in the template that the specification names. selftests/specs/README.md is the manual.
+"""
+
+import errno
+import itertools
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.spectable import IDENTIFIER, SpecError, Table
+
+_EXPRESSION = re.compile(r"[^;{}\n]+")
+LAYOUTS = "layouts.toml"
+# The size of `runs` in selftests/include/udmabuf_test.h.
+MAX_RUNS = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One value that every variant of a fixture carries.
+
+    Attributes:
+        name: member of the variant's struct.
+        declaration: its C declaration, without the semicolon.
+        kind: how the specification writes its values (a key of KINDS).
+    """
+
+    name: str
+    declaration: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """One set of data: its name, and (field, C initializer) pairs in the order of the fields."""
+
+    name: str
+    values: tuple[tuple[str, str], ...]
+    guards: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Test:
+    """A test's name, and the one-line change of the driver that must turn it red."""
+
+    __test__ = False  # not a pytest class
+
+    name: str
+    guards: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fixture:
+    """A group of tests that share a set-up, run once for each variant."""
+
+    name: str
+    doc: str
+    fields: tuple[Field, ...]
+    variants: tuple[Variant, ...]
+    tests: tuple[Test, ...]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """`fixture.variant.test`, or `fixture.test` without variants, in order of running."""
+        prefixes = [f"{self.name}.{variant.name}" for variant in self.variants] or [self.name]
+        return tuple(f"{prefix}.{test.name}" for prefix in prefixes for test in self.tests)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spec:
+    """One suite.
+
+    Attributes:
+        name: the suite, the stem of the file.
+        path: the file that was read.
+        doc: what the suite is about, one paragraph.
+        template: file in selftests/templates/.
+        modules: kernel modules that the suite wants beside the driver.
+        cmdline: words that the guest's kernel command line needs.
+        fixtures: in order of running.
+    """
+
+    name: str
+    path: Path
+    doc: str
+    template: str
+    modules: tuple[str, ...]
+    cmdline: tuple[str, ...]
+    fixtures: tuple[Fixture, ...]
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """All ids of the suite, in order of running."""
+        return tuple(id for fixture in self.fixtures for id in fixture.ids)
+
+
+def load_specs(folder: Path) -> tuple[Spec, ...]:
+    """Read all specifications of a folder, by name.
+
+    Raises:
+        SpecError: a file is malformed, or two of them define the same test.
+    """
+    layouts_path = folder / LAYOUTS
+    layouts = _layouts(layouts_path) if layouts_path.exists() else {}
+    paths = sorted(path for path in folder.glob("*.toml") if path.name != LAYOUTS)
+    if not paths:
+        raise SpecError(folder, "", "no specification (*.toml) here")
+    specs = tuple(load_spec(path, layouts) for path in paths)
+    owners: dict[str, Path] = {}
+    for spec in specs:
+        for id in spec.ids:
+            if id in owners:
+                raise SpecError(spec.path, id, f"an id of its own; {owners[id]} has it too")
+            owners[id] = spec.path
+    return specs
+
+
+def load_spec(path: Path, layouts: Mapping[str, str]) -> Spec:
+    """Read one specification.
+
+    Args:
+        path: the file.
+        layouts: C initializers of the layouts that a fixture may name.
+
+    Raises:
+        SpecError: not TOML, or not a specification.
+    """
+    table = Table(path, "", _read(path))
+    if not IDENTIFIER.fullmatch(path.stem):
+        raise SpecError(path, "file name", "a lower-case C identifier")
+    spec = Spec(
+        name=path.stem,
+        path=path,
+        doc=table.text("doc"),
+        template=table.text("template"),
+        modules=table.texts("modules"),
+        cmdline=table.texts("cmdline"),
+        fixtures=tuple(_fixture(fixture, layouts) for fixture in table.tables("fixture")),
+    )
+    table.finish()
+    if not spec.fixtures:
+        raise SpecError(path, "fixture", "at least one [[fixture]]")
+    _refuse_duplicates(path, "fixture", [fixture.name for fixture in spec.fixtures])
+    # fixture a_b, test c and fixture a, test b_c are the same function in C.
+    _refuse_duplicates(path, "fixture", [id.replace(".", "_") for id in spec.ids])
+    return spec
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise SpecError(path, "", "no such file") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpecError(path, "", f"not TOML: {error}") from None
+
+
+def _refuse_duplicates(path: Path, key: str, names: list[str]) -> None:
+    for name in sorted(set(names)):
+        if names.count(name) > 1:
+            raise SpecError(path, f"{key} {name}", f"one of that name, got {names.count(name)}")
+
+
+def _fixture(table: Table, layouts: Mapping[str, str]) -> Fixture:
+    name = table.name()
+    doc = table.text("doc")
+    fields = _fields(table.table("fields"))
+    variants = [*_chosen_layouts(table, fields, layouts), *_permutations(table, fields)]
+    rows = table.table("variant")
+    for key in rows.names():
+        variants.append(_variant(rows.table(key), rows.identifier(key, key), fields))
+    rows.finish()
+    tests = []
+    for row in table.tables("test"):
+        tests.append(Test(name=row.name(), guards=row.text("guards")))
+        row.finish()
+    table.finish()
+    if not tests:
+        raise table.fail("test", "at least one [[fixture.test]]")
+    if fields and not variants:
+        raise table.fail("variant", "at least one variant, because there are fields")
+    _refuse_duplicates(table.path, f"{table.key}.test", [test.name for test in tests])
+    _refuse_duplicates(table.path, f"{table.key}.variant", [row.name for row in variants])
+    return Fixture(name=name, doc=doc, fields=fields, variants=tuple(variants), tests=tuple(tests))
+
+
+def _fields(table: Table) -> tuple[Field, ...]:
+    fields = []
+    for name in table.names():
+        kind = table.text(name)
+        if kind not in KINDS:
+            raise table.fail(name, f"one of {', '.join(KINDS)}, got {kind!r}")
+        declaration = KINDS[kind].declaration.format(table.identifier(name, name))
+        fields.append(Field(name=name, declaration=declaration, kind=kind))
+    return tuple(fields)
+
+
+def _variant(table: Table, name: str, fields: tuple[Field, ...]) -> Variant:
+    guards = table.text("guards", "")
+    values = []
+    for field in fields:
+        if field.name not in table.names():
+            raise table.fail(field.name, f"{KINDS[field.kind].expected}, but it is missing")
+        values.append((field.name, KINDS[field.kind].render(table, field.name)))
+    table.finish()
+    return Variant(name=name, values=tuple(values), guards=guards)
+
+
+def _chosen_layouts(
+    table: Table, fields: tuple[Field, ...], layouts: Mapping[str, str]
+) -> list[Variant]:
+    """The variants of `layouts = [...]`, for fixtures whose one field is a layout."""
+    names = table.texts("layouts")
+    if names and [field.kind for field in fields] != ["layout"]:
+        raise table.fail("layouts", "fields to be one layout")
+    for name in names:
+        if name not in layouts:
+            raise table.fail("layouts", f"names from {LAYOUTS}, got {name!r}")
+    return [Variant(name=name, values=((fields[0].name, layouts[name]),)) for name in names]
+
+
+def _permutations(table: Table, fields: tuple[Field, ...]) -> list[Variant]:
+    """The variants of `permutations = [...]`: every order of these words, as C enumerators."""
+    words = table.texts("permutations")
+    if not words:
+        return []
+    if [field.kind for field in fields] != ["order"]:
+        raise table.fail("permutations", "fields to be one order")
+    for word in words:
+        table.identifier("permutations", word)
+    return [
+        Variant(
+            name="_".join(order),
+            values=((fields[0].name, f"{{ {', '.join(word.upper() for word in order)} }}"),),
+        )
+        for order in itertools.permutations(words)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """How values of one kind are declared in C, described, and rendered as C initializers."""
+
+    declaration: str
+    expected: str
+    render: Callable[[Table, str], str]
+
+
+def _number(table: Table, key: str) -> str:
+    return str(table.take(key, int, "a whole number"))
+
+
+def _boolean(table: Table, key: str) -> str:
+    return "true" if table.take(key, bool, "true or false") else "false"
+
+
+def _expression(table: Table, key: str) -> str:
+    value = table.text(key)
+    if not _EXPRESSION.fullmatch(value):
+        raise table.fail(key, f"a C expression, got {value!r}")
+    return value
+
+
+def _errno(table: Table, key: str) -> str:
+    value = table.text(key)
+    if value != "0" and value not in errno.errorcode.values():
+        raise table.fail(key, f'the name of an errno, or "0", got {value!r}')
+    return value
+
+
+def _order(table: Table, key: str) -> str:
+    words = [table.identifier(key, word) for word in table.texts(key)]
+    return f"{{ {', '.join(word.upper() for word in words)} }}"
+
+
+def _layout(table: Table, key: str) -> str:
+    return _render_layout(table.table(key))
+
+
+def _render_layout(table: Table) -> str:
+    """A layout `{ backing, pages, runs }` as a C initializer of struct layout."""
+    backing = table.text("backing")
+    if backing not in ("anon", "shmem", "hugetlb"):
+        raise table.fail("backing", f"anon, shmem or hugetlb, got {backing!r}")
+    pages = table.take("pages", int, "a number of pages")
+    if pages < 1:
+        raise table.fail("pages", f"a positive number of pages, got {pages}")
+    runs = table.take("runs", list, "a list of [first page, pages]")
+    if not 1 <= len(runs) <= MAX_RUNS:
+        raise table.fail("runs", f"1 to {MAX_RUNS} runs, got {len(runs)}")
+    for run in runs:
+        if not (isinstance(run, list) and len(run) == 2 and all(type(n) is int for n in run)):
+            raise table.fail("runs", f"[first page, pages], got {run!r}")
+        if run[0] < 0 or run[1] < 1 or sum(run) > pages:
+            raise table.fail("runs", f"runs within the {pages} pages, got {run!r}")
+    table.finish()
+    rendered = ", ".join(f"{{ {first}, {count} }}" for first, count in runs)
+    members = (
+        f".backing = {backing.upper()}",
+        f".pages = {pages}",
+        f".nr_runs = {len(runs)}",
+        f".runs = {{ {rendered} }}",
+    )
+    return "\n".join(["{", *(f"\t\t{member}," for member in members), "\t}"])
+
+
+def _layouts(path: Path) -> dict[str, str]:
+    table = Table(path, "", _read(path))
+    return {
+        table.identifier(name, name): _render_layout(table.table(name)) for name in table.names()
+    }
+
+
+KINDS: Mapping[str, _Kind] = {
+    "bool": _Kind("bool {}", "true or false", _boolean),
+    "int": _Kind("int {}", "a whole number", _number),
+    "u32": _Kind("__u32 {}", "a C expression", _expression),
+    "u64": _Kind("__u64 {}", "a C expression", _expression),
+    "pages": _Kind("size_t {}", "a number of pages", _number),
+    "enum": _Kind("int {}", "a C enumerator", _expression),
+    "errno": _Kind("int {}", "the name of an errno", _errno),
+    "layout": _Kind("struct layout {}", "a layout", _layout),
+    "order": _Kind("int {}[8]", "a list of words", _order),
+}

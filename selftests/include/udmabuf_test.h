@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * udmabuf_test.h: what the udmabuf tests share: memory to export, patterns, ioctl wrappers that
+ * return -errno, and readers of the kernel's counters. Include kselftest_harness.h first: this
+ * header takes the kernel's or ours, whichever the test is built with.
+ */
+#ifndef UDMABUF_TEST_H
+#define UDMABUF_TEST_H
+
+#include <fcntl.h>
+#include <linux/dma-buf.h>
+#include <linux/memfd.h>
+#include <linux/udmabuf.h>
+#include <linux/udmabuf_iov.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+
+#define UDMABUF_DEVICE		"/dev/udmabuf"
+#define UDMABUF_IOV_MODULE	"/sys/module/udmabuf_iov"
+
+#define PAGE_BYTES		((size_t)getpagesize())
+#define HUGE_PAGE_BYTES		((size_t)2 << 20)
+
+/* Patterns differ by seed, so that old content cannot pass for new. */
+#define SEED_SOURCE		0xa5
+#define SEED_BUFFER		0x5b
+#define SEED_CHILD		0xc3
+
+#define MAX_RUNS		16
+
+enum backing {
+	ANON,		/* anonymous private memory, exported with UDMABUF_IOV_CREATE */
+	SHMEM,		/* sealed memfd */
+	HUGETLB,	/* sealed memfd of 2 MiB pages */
+};
+
+/* A range of the source, in pages. */
+struct run {
+	size_t first;
+	size_t count;
+};
+
+/* What is exported: @runs of a source of @pages, in the order in which the buffer has them. */
+struct layout {
+	enum backing backing;
+	size_t pages;
+	size_t nr_runs;
+	struct run runs[MAX_RUNS];
+};
+
+/* Memory to export. @memfd is -1 for anonymous memory. */
+struct source {
+	const struct layout *layout;
+	int memfd;
+	unsigned char *map;
+	size_t bytes;
+};
+
+/* ---- Patterns: each 64-bit word tells the seed, the source page and its place in the page. */
+
+static inline __u64 pattern_word(unsigned int seed, size_t page, size_t word)
+{
+	return (__u64)seed << 48 | (__u64)page << 16 | word;
+}
+
+static inline void fill_page(void *page, unsigned int seed, size_t number)
+{
+	__u64 *words = page;
+	size_t i;
+
+	for (i = 0; i < PAGE_BYTES / sizeof(*words); i++)
+		words[i] = pattern_word(seed, number, i);
+}
+
+static inline void fill_pages(void *pages, unsigned int seed, size_t count)
+{
+	size_t i;
+
+	for (i = 0; i < count; i++)
+		fill_page((char *)pages + i * PAGE_BYTES, seed, i);
+}
+
+/* Return: whether the page holds this pattern; the first word that differs is logged. */
+static inline bool check_page(struct __test_metadata *_metadata, const void *page,
+			      unsigned int seed, size_t number)
+{
+	const __u64 *words = page;
+	size_t i;
+
+	for (i = 0; i < PAGE_BYTES / sizeof(*words); i++) {
+		__u64 want = pattern_word(seed, number, i), got = words[i];
+
+		if (got == want)
+			continue;
+		TH_LOG("word %zu of source page %zu: expected %#llx, got %#llx", i, number,
+		       (unsigned long long)want, (unsigned long long)got);
+		return false;
+	}
+	return true;
+}
+
+/* Return: how many of these pages do not hold the pattern; the first few are logged. */
+static inline size_t check_pages(struct __test_metadata *_metadata, const void *pages,
+				 unsigned int seed, size_t count)
+{
+	size_t i, wrong = 0;
+
+	for (i = 0; i < count && wrong < 4; i++)
+		wrong += !check_page(_metadata, (const char *)pages + i * PAGE_BYTES, seed, i);
+	return wrong;
+}
+
+/* ---- Layouts */
+
+static inline size_t layout_pages(const struct layout *layout)
+{
+	size_t i, pages = 0;
+
+	for (i = 0; i < layout->nr_runs; i++)
+		pages += layout->runs[i].count;
+	return pages;
+}
+
+/* Return: the source page that is page @number of the buffer. */
+static inline size_t layout_source_page(const struct layout *layout, size_t number)
+{
+	const struct run *run = layout->runs;
+
+	while (number >= run->count)
+		number -= run++->count;
+	return run->first + number;
+}
+
+static inline bool layout_exports(const struct layout *layout, size_t source_page)
+{
+	size_t i;
+
+	for (i = 0; i < layout->nr_runs; i++)
+		if (source_page - layout->runs[i].first < layout->runs[i].count)
+			return true;
+	return false;
+}
+
+/* Fill a whole buffer as if its source had been filled. */
+static inline void fill_buffer(void *buffer, unsigned int seed, const struct layout *layout)
+{
+	size_t i;
+
+	for (i = 0; i < layout_pages(layout); i++)
+		fill_page((char *)buffer + i * PAGE_BYTES, seed, layout_source_page(layout, i));
+}
+
+/* Return: how many pages of a buffer do not hold the pattern of their source page. */
+static inline size_t check_buffer(struct __test_metadata *_metadata, const void *buffer,
+				  unsigned int seed, const struct layout *layout)
+{
+	size_t i, wrong = 0;
+
+	for (i = 0; i < layout_pages(layout) && wrong < 4; i++) {
+		if (check_page(_metadata, (const char *)buffer + i * PAGE_BYTES, seed,
+			       layout_source_page(layout, i)))
+			continue;
+		TH_LOG("that was page %zu of the buffer", i);
+		wrong++;
+	}
+	return wrong;
+}
+
+/* ---- Files in /proc and /sys */
+
+static inline long long read_number(const char *path)
+{
+	long long value = -1;
+	FILE *file = fopen(path, "r");
+
+	if (!file)
+		return -1;
+	if (fscanf(file, "%lld", &value) != 1)
+		value = -1;
+	fclose(file);
+	return value;
+}
+
+static inline bool write_number(const char *path, long long value)
+{
+	FILE *file = fopen(path, "w");
+	bool good;
+
+	if (!file)
+		return false;
+	good = fprintf(file, "%lld\n", value) > 0;
+	/* The kernel's verdict on a write to /proc comes when the buffer is flushed. */
+	return fclose(file) == 0 && good;
+}
+
+/* Return: the number behind the last occurrence of @word at a line's start, or -1. */
+static inline long long read_field(const char *path, const char *word)
+{
+	long long value = -1;
+	char line[512];
+	FILE *file = fopen(path, "r");
+
+	if (!file)
+		return -1;
+	while (fgets(line, sizeof(line), file))
+		if (!strncmp(line, word, strlen(word)))
+			value = atoll(line + strlen(word));
+	fclose(file);
+	return value;
+}
+
+/* Read the two-letter VmFlags of the mapping at @address, with a blank around each. */
+static inline bool read_vm_flags(const void *address, char *flags, size_t size)
+{
+	unsigned long start, end;
+	bool here = false, found = false;
+	FILE *file = fopen("/proc/self/smaps", "r");
+
+	if (!file)
+		return false;
+	while (!found && fgets(flags, size, file)) {
+		if (sscanf(flags, "%lx-%lx", &start, &end) == 2)
+			here = start == (uintptr_t)address;
+		else
+			found = here && !strncmp(flags, "VmFlags:", strlen("VmFlags:"));
+	}
+	fclose(file);
+	return found;
+}
+
+/* Return: the number of dma-bufs that exist, or -1 without debugfs. */
+static inline long long count_dmabufs(void)
+{
+	return read_field("/sys/kernel/debug/dma_buf/bufinfo", "Total ");
+}
+
+/* Return: long-term pins that somebody holds, in pages. */
+static inline long long count_pins(void)
+{
+	/* Each CPU counts for itself; reading this folds the counts into /proc/vmstat. */
+	read_number("/proc/sys/vm/stat_refresh");
+	return read_field("/proc/vmstat", "nr_foll_pin_acquired ") -
+	       read_field("/proc/vmstat", "nr_foll_pin_released ");
+}
+
+/* Return: whether the driver under test is ours, which offers more than the kernel's own. */
+static inline bool driver_is_udmabuf_iov(void)
+{
+	return access(UDMABUF_IOV_MODULE, F_OK) == 0;
+}
+
+/* ---- Sources */
+
+/*
+ * Make sure that @count huge pages are free. The pool only grows: shrinking it after each test
+ * would fragment memory until a later test cannot be run.
+ */
+static inline bool reserve_huge_pages(size_t count)
+{
+	const char *path = "/proc/sys/vm/nr_hugepages";
+	long long available = read_field("/proc/meminfo", "HugePages_Free:") -
+			      read_field("/proc/meminfo", "HugePages_Rsvd:");
+
+	if (available < (long long)count)
+		write_number(path, read_number(path) + count - available);
+	available = read_field("/proc/meminfo", "HugePages_Free:") -
+		    read_field("/proc/meminfo", "HugePages_Rsvd:");
+	return available >= (long long)count;
+}
+
+/* Return: a memfd of this many bytes with these seals, or -errno. */
+static inline int make_memfd(unsigned int flags, size_t bytes, int seals)
+{
+	int error, fd = memfd_create("udmabuf-test", flags | MFD_ALLOW_SEALING | MFD_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	if (ftruncate(fd, bytes) || (seals && fcntl(fd, F_ADD_SEALS, seals))) {
+		error = errno;
+		close(fd);
+		return -error;
+	}
+	return fd;
+}
+
+/*
+ * Allocate and fill the memory of a layout.
+ *
+ * Return: false when this machine cannot, in which case the test is marked as skipped.
+ */
+static inline bool source_open(struct __test_metadata *_metadata, struct source *source,
+			       const struct layout *layout)
+{
+	int flags = MAP_SHARED;
+
+	source->layout = layout;
+	source->bytes = layout->pages * PAGE_BYTES;
+	source->memfd = -1;
+	source->map = MAP_FAILED;
+	switch (layout->backing) {
+	case ANON:
+		if (!driver_is_udmabuf_iov())
+			SKIP(return false, "this driver does not take iovecs");
+		flags = MAP_PRIVATE | MAP_ANONYMOUS;
+		break;
+	case SHMEM:
+		source->memfd = make_memfd(0, source->bytes, F_SEAL_SHRINK);
+		ASSERT_LE(0, source->memfd);
+		break;
+	case HUGETLB:
+		if (!reserve_huge_pages(source->bytes / HUGE_PAGE_BYTES))
+			SKIP(return false, "not enough memory for %zu huge pages",
+			     source->bytes / HUGE_PAGE_BYTES);
+		source->memfd = make_memfd(MFD_HUGETLB | MFD_HUGE_2MB, source->bytes,
+					   F_SEAL_SHRINK);
+		ASSERT_LE(0, source->memfd);
+		break;
+	}
+	source->map = mmap(NULL, source->bytes, PROT_READ | PROT_WRITE, flags, source->memfd, 0);
+	ASSERT_NE(MAP_FAILED, source->map);
+	fill_pages(source->map, SEED_SOURCE, layout->pages);
+	return true;
+}
+
+static inline void source_unmap(struct source *source)
+{
+	if (source->map != MAP_FAILED)
+		munmap(source->map, source->bytes);
+	source->map = MAP_FAILED;
+}
+
+static inline void source_close_memfd(struct source *source)
+{
+	if (source->memfd >= 0)
+		close(source->memfd);
+	source->memfd = -1;
+}
+
+/* ---- The device; all of these return what the ioctl returned, or -errno. */
+
+static inline int open_device(struct __test_metadata *_metadata)
+{
+	int fd = open(UDMABUF_DEVICE, O_RDWR | O_CLOEXEC);
+
+	ASSERT_LE(0, fd) TH_LOG("%s: %s", UDMABUF_DEVICE, strerror(errno));
+	return fd;
+}
+
+static inline int call(int fd, unsigned long request, const void *argument)
+{
+	int result = ioctl(fd, request, argument);
+
+	return result < 0 ? -errno : result;
+}
+
+static inline int create(int device, int memfd, __u64 offset, __u64 size, __u32 flags)
+{
+	struct udmabuf_create create = {
+		.memfd = memfd,
+		.flags = flags,
+		.offset = offset,
+		.size = size,
+	};
+
+	return call(device, UDMABUF_CREATE, &create);
+}
+
+static inline int create_list(int device, int memfd, const struct layout *layout, __u32 flags)
+{
+	struct {
+		struct udmabuf_create_list head;
+		struct udmabuf_create_item items[MAX_RUNS];
+	} list = { .head = { .flags = flags, .count = layout->nr_runs } };
+	size_t i;
+
+	for (i = 0; i < layout->nr_runs; i++) {
+		list.items[i].memfd = memfd;
+		list.items[i].offset = layout->runs[i].first * PAGE_BYTES;
+		list.items[i].size = layout->runs[i].count * PAGE_BYTES;
+	}
+	return call(device, UDMABUF_CREATE_LIST, &list);
+}
+
+static inline int create_iov(int device, const void *base, const struct layout *layout,
+			     __u32 flags)
+{
+	struct {
+		struct udmabuf_iov_create head;
+		struct udmabuf_iov_entry entries[MAX_RUNS];
+	} iov = { .head = { .flags = flags, .niov = layout->nr_runs } };
+	size_t i;
+
+	for (i = 0; i < layout->nr_runs; i++) {
+		iov.entries[i].base = (uintptr_t)base + layout->runs[i].first * PAGE_BYTES;
+		iov.entries[i].len = layout->runs[i].count * PAGE_BYTES;
+	}
+	return call(device, UDMABUF_IOV_CREATE, &iov);
+}
+
+/* Export a source as its layout says, with the call that fits. Return: the dma-buf, or -errno. */
+static inline int export_source(int device, const struct source *source)
+{
+	const struct layout *layout = source->layout;
+
+	if (layout->backing == ANON)
+		return create_iov(device, source->map, layout, UDMABUF_IOV_FLAGS_CLOEXEC);
+	if (layout->nr_runs > 1)
+		return create_list(device, source->memfd, layout, UDMABUF_FLAGS_CLOEXEC);
+	return create(device, source->memfd, layout->runs[0].first * PAGE_BYTES,
+		      layout->runs[0].count * PAGE_BYTES, UDMABUF_FLAGS_CLOEXEC);
+}
+
+/* ---- Memory access that may fail */
+
+/* Map part of a file. Return: 0 and the address in @map, or -errno and a poisoned @map. */
+static inline int map_file(int fd, size_t offset, size_t bytes, int protection, int flags,
+			   void **map)
+{
+	*map = (void *)0xcccccccccccccccc;
+	void *address = mmap(NULL, bytes, protection, flags, fd, offset);
+
+	if (address == MAP_FAILED)
+		return -errno;
+	*map = address;
+	return 0;
+}
+
+static inline int map_shared(int fd, size_t bytes, void **map)
+{
+	return map_file(fd, 0, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, map);
+}
+
+static sigjmp_buf touch_return;
+
+static inline void touch_handler(int signal)
+{
+	siglongjmp(touch_return, signal);
+}
+
+/* Read one byte. Return: 0, or the signal that it took. */
+static inline int touch(const volatile void *address)
+{
+	struct sigaction action = { .sa_handler = touch_handler }, bus, segv;
+	int got;
+
+	sigaction(SIGBUS, &action, &bus);
+	sigaction(SIGSEGV, &action, &segv);
+	got = sigsetjmp(touch_return, 1);
+	if (!got)
+		(void)*(const volatile char *)address;
+	sigaction(SIGBUS, &bus, NULL);
+	sigaction(SIGSEGV, &segv, NULL);
+	return got;
+}
+
+#endif /* UDMABUF_TEST_H */
