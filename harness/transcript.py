@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a guest said on its results channel: bytes + nonce -> frames and the text between. Pure.
+
+The guest's init (harness/guest/run-tests) frames the stream with lines that carry the run's nonce,
+32 hex digits that nobody could know before boot, so that no test can forge one by accident:
+
+    @NONCE hello RELEASE UPTIME     userspace reached; first word of /proc/uptime, seconds
+    @NONCE taint VALUE              /proc/sys/kernel/tainted before the first suite
+    @NONCE note TEXT                something the reader should know
+    @NONCE fail TEXT                a step of the set-up failed (insmod)
+    @NONCE suite NAME               what follows is the output of this suite
+    @NONCE exit NAME STATUS         the suite's program has ended, with this `$?`
+    @NONCE end TAINT                all is done
+
+A frame may stand behind text that had no newline. A frame that is itself cut off (no newline) is
+not a frame: `exit mmap 1` may have been `exit mmap 139`.
+"""
+
+import re
+from dataclasses import dataclass, field
+
+_FRAME = r"@%s ([a-z]+)(?: ([^\r\n]*))?\r*\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """The output of one suite.
+
+    Attributes:
+        name: the suite.
+        text: its output.
+        line: the number of its first line in the stream, from 1.
+        status: the program's exit status as in `$?`; None when it never ended.
+    """
+
+    name: str
+    text: bytes
+    line: int
+    status: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transcript:
+    """The whole stream, taken apart.
+
+    Attributes:
+        release: the guest's `uname -r`; None when it never reached userspace.
+        uptime: the guest's clock at that time, seconds.
+        sections: the suites, in order.
+        ended: whether the end marker came.
+        taint_before: the kernel's taint mask before the first suite, None when not told.
+        taint_after: the same at the end.
+        failures: steps of the set-up that failed.
+        notes: what the guest wants the reader to know.
+        stray: bytes outside of any suite.
+        problems: violations of the framing; one line each.
+    """
+
+    release: str | None = None
+    uptime: float | None = None
+    sections: tuple[Section, ...] = ()
+    ended: bool = False
+    taint_before: int | None = None
+    taint_after: int | None = None
+    failures: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    stray: bytes = b""
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(slots=True, kw_only=True)
+class _Open:
+    """A suite whose exit frame has not come yet."""
+
+    name: str
+    line: int
+    text: list[bytes] = field(default_factory=list)
+
+
+def parse(stream: bytes, nonce: str) -> Transcript:
+    """Take a results stream apart.
+
+    Args:
+        stream: the channel's bytes, possibly cut off anywhere.
+        nonce: the run's nonce; frames with another one are plain text.
+    """
+    reader = _Reader()
+    frame = re.compile((_FRAME % re.escape(nonce)).encode())
+    at, line = 0, 1
+    for found in frame.finditer(stream):
+        reader.text(stream[at : found.start()])
+        line += stream.count(b"\n", at, found.end())
+        at = found.end()
+        words = (found[2] or b"").decode(errors="backslashreplace").strip()
+        reader.frame(found[1].decode(), words, line)
+    reader.text(stream[at:])
+    return reader.transcript()
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self._told: dict[str, str] = {}
+        self._lists: dict[str, list[str]] = {"note": [], "fail": []}
+        self._sections: list[Section] = []
+        self._open: _Open | None = None
+        self._stray: list[bytes] = []
+        self._problems: list[str] = []
+        self._ended = False
+
+    def text(self, chunk: bytes) -> None:
+        """Take bytes between frames."""
+        (self._stray if self._open is None else self._open.text).append(chunk)
+
+    def frame(self, verb: str, words: str, next_line: int) -> None:
+        """Take a frame; ``next_line`` is the number of the line after it."""
+        if self._ended:
+            self._problems.append(f"{verb} frame after the end marker")
+        match verb, words.split(" "):
+            case "hello", [release, uptime] if re.fullmatch(r"[0-9]+\.[0-9]+", uptime):
+                self._once("release", release)
+                self._once("uptime", uptime)
+            case "taint", [value] if _is_number(value):
+                self._once("taint before", value)
+            case "note" | "fail", _:
+                self._lists[verb].append(words)
+            case "suite", [name] if name:
+                self._cut_short()
+                self._open = _Open(name=name, line=next_line)
+            case "exit", [name, status] if _is_number(status):
+                if self._open is None or self._open.name != name:
+                    self._problems.append(f"exit of {name}, which was not running")
+                else:
+                    self._close(int(status))
+            case "end", [taint] if _is_number(taint):
+                self._cut_short()
+                self._ended = True
+                self._once("taint after", taint)
+            case _:
+                self._problems.append(f"malformed frame: {verb} {words}"[:200])
+
+    def _once(self, key: str, value: str) -> None:
+        if key in self._told:
+            self._problems.append(f"{key} told twice: did the guest start again?")
+        self._told.setdefault(key, value)
+
+    def _cut_short(self) -> None:
+        if self._open is not None:
+            self._problems.append(f"no exit frame for suite {self._open.name}")
+            self._close(None)
+
+    def _close(self, status: int | None) -> None:
+        """End the open suite, if any; without a status when the stream ended first."""
+        if self._open is None:
+            return
+        text = b"".join(self._open.text)
+        name, line = self._open.name, self._open.line
+        self._sections.append(Section(name=name, text=text, line=line, status=status))
+        self._open = None
+
+    def transcript(self) -> Transcript:
+        """Close what is open and return it all."""
+        self._close(None)
+        if self._sections and "release" not in self._told:
+            self._problems.append("suites, but no hello")
+        return Transcript(
+            release=self._told.get("release"),
+            uptime=float(self._told["uptime"]) if "uptime" in self._told else None,
+            sections=tuple(self._sections),
+            ended=self._ended,
+            taint_before=self._number("taint before"),
+            taint_after=self._number("taint after"),
+            failures=tuple(self._lists["fail"]),
+            notes=tuple(self._lists["note"]),
+            stray=b"".join(self._stray),
+            problems=tuple(self._problems),
+        )
+
+    def _number(self, key: str) -> int | None:
+        return int(self._told[key]) if key in self._told else None
+
+
+def _is_number(word: str) -> bool:
+    return re.fullmatch("[0-9]{1,18}", word) is not None
