@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: GPL-2.0
+"""judge.py: every expected test has a verdict, and nothing passes by accident."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.judge import Judgement, judge
+from harness.results import RunResult, Status, TestResult, VmEnd, VmExit
+from harness.transcript import Section, Transcript, parse
+
+NONCE = "0123456789abcdef0123456789abcdef"
+CLEAN = VmEnd(exit=VmExit.CLEAN)
+EXPECTED = ("mmap:a.one", "mmap:a.two", "sg:b.one")
+
+
+def stream(*suites: tuple[str, str, int | None], end: int | None = 4096) -> bytes:
+    """A results stream: (suite, its output, exit status), and the taint of the end marker."""
+    text = f"@{NONCE} hello 6.12.1 3.00\n@{NONCE} taint 4096\n"
+    for name, output, status in suites:
+        text += f"@{NONCE} suite {name}\n{output}"
+        if status is not None:
+            text += f"@{NONCE} exit {name} {status}\n"
+    if end is not None:
+        text += f"@{NONCE} end {end}\n"
+    return text.encode()
+
+
+MMAP = "TAP version 13\n1..2\nok 1 a.one\nok 2 a.two\n"
+SG = "TAP version 13\n1..1\nok 1 b.one\n"
+GOOD = stream(("mmap", MMAP, 0), ("sg", SG, 0))
+
+
+def verdicts(text: bytes, vm: VmEnd = CLEAN) -> dict[str, Status]:
+    tests = judge(EXPECTED, parse(text, NONCE), vm).tests
+    assert len({test.id for test in tests}) == len(tests)
+    return {test.id: test.status for test in tests}
+
+
+def only(judgement: Judgement, id_: str) -> TestResult:
+    (test,) = [test for test in judgement.tests if test.id == id_]
+    return test
+
+
+def exit_status(text: bytes, vm: VmEnd = CLEAN) -> int:
+    judgement = judge(EXPECTED, parse(text, NONCE), vm)
+    return RunResult(
+        kernel="6.12", release=None, accelerator="tcg", vm=vm, tests=judgement.tests
+    ).exit_status
+
+
+def test_all_passed() -> None:
+    judgement = judge(EXPECTED, parse(GOOD, NONCE), CLEAN, release="6.12.1")
+    assert [test.id for test in judgement.tests] == list(EXPECTED)
+    assert {test.status for test in judgement.tests} == {Status.PASS}
+    assert judgement.problems == ()
+    assert exit_status(GOOD) == 0
+
+
+def test_a_failure_keeps_its_lines_place_and_time() -> None:
+    output = (
+        "TAP version 13\n1..2\nok 1 a.one\n#  RUN           a.two ...\n# m.c:7:two:Expected 1\n"
+        "#          FAIL  a.two\n# DURATION a.two 1500000\nnot ok 2 a.two\n"
+    )
+    text = stream(("mmap", output, 1), ("sg", SG, 0))
+    test = only(judge(EXPECTED, parse(text, NONCE), CLEAN), "mmap:a.two")
+    assert test == TestResult(
+        id="mmap:a.two",
+        status=Status.FAIL,
+        seconds=1.5,
+        lines=("m.c:7:two:Expected 1",),
+        line=11,
+    )
+    assert text.split(b"\n")[11 - 1] == b"not ok 2 a.two"
+    assert exit_status(text) == 1
+
+
+def test_a_flood_of_lines_is_cut_in_the_middle() -> None:
+    output = "1..1\n" + "".join(f"# {at} {'x' * 9999}\n" for at in range(1000)) + "not ok 1 b.one\n"
+    test = only(judge(EXPECTED, parse(stream(("sg", output, 1)), NONCE), CLEAN), "sg:b.one")
+    assert len(test.lines) == 61
+    assert test.lines[40] == "... 940 lines left out ..."
+    assert test.lines[-1].startswith("999 x")
+    assert max(map(len, test.lines)) == 400
+
+
+DYING = "TAP version 13\n1..2\nok 1 a.one\n#  RUN           a.two ...\n# writing to NULL\n"
+
+
+@pytest.mark.parametrize(
+    "vm",
+    [
+        VmEnd(exit=VmExit.PANIC, detail="Fatal exception"),
+        VmEnd(exit=VmExit.SILENT, detail="not a byte for 30 s"),
+        VmEnd(exit=VmExit.DEADLINE),
+        VmEnd(exit=VmExit.LOST, detail="QEMU was killed by SIGKILL"),
+        CLEAN,
+    ],
+    ids=lambda vm: vm.exit,
+)
+def test_what_a_dead_vm_did_not_report_is_crashed(vm: VmEnd) -> None:
+    text = stream(("mmap", DYING, None), end=None)
+    judgement = judge(EXPECTED, parse(text, NONCE), vm)
+    assert verdicts(text, vm) == {
+        "mmap:a.one": Status.PASS,
+        "mmap:a.two": Status.CRASHED,
+        "sg:b.one": Status.CRASHED,
+        "vm:end": Status.CRASHED,
+    }
+    for id_ in ("mmap:a.two", "sg:b.one", "vm:end"):
+        reason = only(judgement, id_).reason
+        assert reason.startswith("the VM died in mmap:a.two ("), reason
+        assert vm.detail in reason
+    assert only(judgement, "mmap:a.two").lines == ("writing to NULL",)
+    assert only(judgement, "sg:b.one").lines == ()
+    assert exit_status(text, vm) == 2
+
+
+def test_where_the_vm_died() -> None:
+    lost = VmEnd(exit=VmExit.LOST)
+    places = {
+        b"": "before userspace",
+        stream(end=None): "before the first test",
+        stream(("mmap", MMAP, 0), end=None): "after suite mmap",
+        stream(("mmap", MMAP, None), end=None): "in suite mmap, between tests",
+        stream(("mmap", DYING, None), end=None): "in mmap:a.two",
+    }
+    for text, place in places.items():
+        death = only(judge(EXPECTED, parse(text, NONCE), lost), "vm:end")
+        assert death.reason == f"the VM died {place} (lost)"
+
+
+def test_all_passed_but_no_end_marker_is_not_green() -> None:
+    text = stream(("mmap", MMAP, 0), ("sg", SG, 0), end=None)
+    assert verdicts(text)["vm:end"] is Status.CRASHED
+    assert exit_status(text) == 2
+
+
+def test_death_after_the_end_marker_is_not_green() -> None:
+    vm = VmEnd(exit=VmExit.PANIC, detail="at power-off")
+    assert verdicts(GOOD, vm)["vm:end"] is Status.CRASHED
+    assert verdicts(GOOD, vm)["sg:b.one"] is Status.PASS
+    assert exit_status(GOOD, vm) == 2
+
+
+@given(st.integers(0, len(GOOD)))
+def test_no_truncated_stream_is_green(cut: int) -> None:
+    lost = VmEnd(exit=VmExit.LOST)
+    for vm in (CLEAN, lost):
+        assert (exit_status(GOOD[:cut], vm) == 0) == (cut == len(GOOD) and vm is CLEAN)
+
+
+@given(st.binary())
+def test_any_output_is_judged(noise: bytes) -> None:
+    start = stream(("mmap", "", None), end=None)
+    assert exit_status(start + noise) == 2
+
+
+def test_missing_in_a_vm_that_lived() -> None:
+    text = stream(("mmap", "TAP version 13\n1..2\nok 1 a.one\n#  RUN  a.two ...\n# hm\n", 139))
+    judgement = judge(EXPECTED, parse(text, NONCE), CLEAN)
+    two = only(judgement, "mmap:a.two")
+    assert two.status is Status.MISSING
+    assert two.reason == (
+        "it began, but has no result; suite mmap ended with SIGSEGV (exit status 139)"
+    )
+    assert two.lines == ("hm",)
+    assert only(judgement, "sg:b.one").reason == "suite sg never started"
+    assert only(judgement, "mmap:suite").reason == (
+        "it planned 2 tests and reported 1; its program ended with SIGSEGV (exit status 139)"
+    )
+    assert exit_status(text) == 2
+
+
+def test_missing_in_a_suite_that_ended_before_the_vm_died() -> None:
+    text = stream(("mmap", "TAP version 13\n1..1\nok 1 a.one\n", 0), end=None)
+    found = verdicts(text, VmEnd(exit=VmExit.LOST))
+    assert (found["mmap:a.two"], found["sg:b.one"]) == (Status.MISSING, Status.CRASHED)
+
+
+def test_a_renamed_test_is_an_error() -> None:
+    text = stream(("mmap", MMAP.replace("a.two", "a.three"), 0), ("sg", SG, 0))
+    found = verdicts(text)
+    assert found["mmap:a.two"] is Status.MISSING
+    assert found["mmap:a.three"] is Status.ERROR
+
+
+def test_a_result_without_a_name_is_an_error() -> None:
+    text = stream(("mmap", MMAP.replace("ok 2 a.two", "ok 2"), 0), ("sg", SG, 0))
+    assert verdicts(text)["mmap:#2"] is Status.ERROR
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "status"),
+    [("ok", "ok", Status.ERROR), ("not ok", "ok", Status.FAIL), ("ok", "not ok", Status.FAIL)],
+)
+def test_a_test_reported_twice(first: str, second: str, status: Status) -> None:
+    output = f"1..3\nok 1 a.one\n{first} 2 a.two\n{second} 3 a.two\n"
+    text = stream(("mmap", output, 0 if first == second else 1), ("sg", SG, 0))
+    assert verdicts(text) == {
+        "mmap:a.one": Status.PASS,
+        "mmap:a.two": status,
+        "sg:b.one": Status.PASS,
+    }
+
+
+def test_a_suite_that_runs_twice_is_no_way_out() -> None:
+    failed = MMAP.replace("ok 2", "not ok 2")
+    text = stream(("mmap", failed, 1), ("mmap", MMAP, 0), ("sg", SG, 0))
+    assert verdicts(text)["mmap:a.two"] is Status.FAIL
+    assert verdicts(text)["mmap:a.one"] is Status.ERROR
+
+
+SKIPPED = "TAP version 13\n1..0 # SKIP no /dev/udmabuf\n"
+XPASS = MMAP.replace("a.two", "a.two # XPASS")
+
+
+@pytest.mark.parametrize(
+    ("output", "status", "reason"),
+    [
+        (MMAP, 1, "it reported no failure, but ended with exit status 1"),
+        (MMAP, 4, "its program ended with exit status 4"),
+        (MMAP, 137, "its program ended with SIGKILL (exit status 137)"),
+        (MMAP, 255, "its program ended with exit status 255"),
+        (MMAP.replace("ok 2", "not ok 2"), 0, "it reported failures, but ended with exit status 0"),
+        (MMAP.replace("1..2\n", ""), 0, "it announced no plan"),
+        (MMAP.replace("1..2", "1..3"), 0, "it planned 3 tests and reported 2"),
+        (
+            MMAP + "Bail out! gone\n",
+            1,
+            "bailed out: gone; it reported no failure, but ended with exit status 1",
+        ),
+        (MMAP.replace("ok 2", "not ok 2"), 1, None),
+        (MMAP.replace("a.two", "a.two # SKIP no"), 0, None),
+        (MMAP.replace("ok 2 a.two", "not ok 2 a.two # XFAIL known"), 0, None),
+        (XPASS, 0, None),
+        (SKIPPED, 4, None),
+        (SKIPPED, 0, None),
+    ],
+)
+def test_a_suite_that_contradicts_itself(output: str, status: int, reason: str | None) -> None:
+    judgement = judge(
+        EXPECTED, parse(stream(("mmap", output, status), ("sg", SG, 0)), NONCE), CLEAN
+    )
+    reasons = [test.reason for test in judgement.tests if test.id == "mmap:suite"]
+    assert reasons == ([] if reason is None else [reason])
+
+
+def test_an_xpass_is_a_failure() -> None:
+    assert verdicts(stream(("mmap", XPASS, 0), ("sg", SG, 0)))["mmap:a.two"] is Status.FAIL
+
+
+def test_a_skipped_suite_skips_its_tests() -> None:
+    text = stream(("mmap", SKIPPED, 4), ("sg", SKIPPED, 4))
+    judgement = judge(EXPECTED, parse(text, NONCE), CLEAN)
+    assert {(t.status, t.reason) for t in judgement.tests} == {(Status.SKIP, "no /dev/udmabuf")}
+    assert judgement.problems == ("every test was skipped: nothing was tested",)
+
+
+def test_an_unexpected_suite_is_an_error() -> None:
+    text = stream(("mmap", MMAP, 0), ("sg", SG, 0), ("new", "TAP version 13\n1..0\n", 0))
+    assert verdicts(text)["new:suite"] is Status.ERROR
+
+
+def test_the_wrong_kernel_is_an_error() -> None:
+    judgement = judge(EXPECTED, parse(GOOD, NONCE), CLEAN, release="6.12.2")
+    assert only(judgement, "vm:release").reason == "booted 6.12.1, but the tests are for 6.12.2"
+
+
+def test_a_broken_set_up_is_an_error() -> None:
+    nonce = NONCE.encode()
+    text = GOOD.replace(
+        b"@%s suite sg" % nonce, b"@%s fail insmod x.ko\n@%s suite sg" % (nonce, nonce)
+    )
+    assert only(judge(EXPECTED, parse(text, NONCE), CLEAN), "vm:setup").reason == "insmod x.ko"
+    assert exit_status(text) == 2
+
+
+def test_a_guest_that_started_twice_is_an_error() -> None:
+    assert verdicts(stream(end=None) + GOOD)["vm:channel"] is Status.ERROR
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "status"),
+    [(4096, 4096, 0), (4096, 12288, 0), (4096, 4096 + 512, 1), (512, 512, 0), (0, 128 + 512, 1)],
+)
+def test_a_new_taint_is_a_failure(before: int, after: int, status: int) -> None:
+    text = stream(("mmap", MMAP, 0), ("sg", SG, 0), end=after)
+    assert exit_status(text.replace(b"taint 4096", b"taint %d" % before)) == status
+
+
+def test_notes_and_anomalies_are_told() -> None:
+    section = Section(name="sg", text=SG.replace("ok 1", "ok 2").encode(), line=3, status=0)
+    transcript = Transcript(
+        release="r", sections=(section,), ended=True, notes=("no vgem",), stray=b"hello\n"
+    )
+    assert judge(["sg:b.one"], transcript, CLEAN).problems == (
+        "guest: no vgem",
+        "6 bytes of output outside of any suite",
+        "results.ktap:5: result number 2 where 1 was due",
+    )
+    noisy = replace(section, text=b"ok 9 x\n" * 100)
+    problems = judge(["sg:b.one"], replace(transcript, sections=(noisy,)), CLEAN).problems
+    assert problems[-1] == "suite sg: 81 more of these"
+
+
+def test_no_expected_tests_is_not_green() -> None:
+    judgement = judge([], parse(stream(), NONCE), CLEAN)
+    assert judgement.tests == ()
+    run = RunResult(kernel="", release=None, accelerator="", vm=CLEAN, tests=judgement.tests)
+    assert run.exit_status == 2
