@@ -115,17 +115,20 @@ class Spawner:
             CommandError: non-zero status and ``check``.
             DeadlineError: not done within ``deadline``.
         """
+        command = tuple(os.fspath(word) for word in argv)
         start = time.monotonic()
-        with self.spawn(argv, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        with self.spawn(
+            command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as process:
             try:
                 output, _ = process.communicate(timeout=deadline)
             except subprocess.TimeoutExpired:
                 raise DeadlineError(
-                    f"{shlex.join(map(os.fspath, argv))}: not done after {deadline:.0f} s",
+                    f"{shlex.join(command)}: not done after {deadline:.0f} s",
                     hint=hint,
                 ) from None
         completed = Completed(
-            argv=tuple(map(os.fspath, argv)),
+            argv=command,
             status=process.returncode,
             output=output.decode(errors="replace"),
             seconds=time.monotonic() - start,
@@ -149,7 +152,7 @@ class Spawner:
         The yielded process is the lifeline that supervises the command: it ends when the command
         does, with the command's status.
         """
-        command = tuple(map(os.fspath, argv))
+        command = tuple(os.fspath(word) for word in argv)
         self._note("run", shlex.join(command))
         read_end, write_end = os.pipe()
         try:

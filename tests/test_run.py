@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The one door for processes."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from harness.run import CommandError, DeadlineError, Spawner
+
+SPAWNER = Spawner(env={"PATH": os.environ["PATH"]})
+
+
+def alive(pid: int) -> bool:
+    """Whether a process exists and is not a zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def wait_gone(pid: int) -> bool:
+    """Wait for a process to be gone; it is killed already, so this takes an instant."""
+    deadline = time.monotonic() + 10
+    while alive(pid) and time.monotonic() < deadline:
+        os.sched_yield()
+    return not alive(pid)
+
+
+def test_output_and_status() -> None:
+    done = SPAWNER.run(["sh", "-c", "echo out; echo err >&2; exit 3"], deadline=10, check=False)
+    assert (done.status, done.output) == (3, "out\nerr\n")
+
+
+def test_environment_is_explicit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEAK", "1")
+    done = SPAWNER.with_env(GIVEN="2").run(["env"], deadline=10)
+    assert "GIVEN=2" in done.output.splitlines()
+    assert "LEAK" not in done.output
+
+
+def test_failure_names_command_and_last_line() -> None:
+    with pytest.raises(CommandError, match=r"exit status 4: the reason") as caught:
+        SPAWNER.run(["sh", "-c", "echo the reason; exit 4"], deadline=10, hint="do this")
+    assert caught.value.hint == "do this"
+    assert caught.value.completed.status == 4
+
+
+def test_death_by_signal() -> None:
+    with pytest.raises(CommandError, match="killed by SIGSEGV"):
+        SPAWNER.run(["sh", "-c", "kill -SEGV $$"], deadline=10)
+
+
+def test_missing_command() -> None:
+    with pytest.raises(CommandError, match="no-such-tool: command not found"):
+        SPAWNER.run(["no-such-tool"], deadline=10)
+
+
+def test_deadline_kills_the_whole_group(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    script = f"trap '' TERM; echo $$ >>{pids}; sleep 1000 & echo $! >>{pids}; wait"
+    with pytest.raises(DeadlineError, match="not done after"):
+        SPAWNER.run(["sh", "-c", script], deadline=0.5)
+    assert all(wait_gone(int(pid)) for pid in pids.read_text().split())
+
+
+def test_leftovers_of_a_finished_command_are_killed(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    SPAWNER.run(["sh", "-c", f"sleep 1000 >/dev/null 2>&1 & echo $! >{pid}"], deadline=10)
+    assert wait_gone(int(pid.read_text()))
+
+
+def test_nothing_survives_a_sigkill_of_the_harness(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    script = f"sleep 1000 & echo $$ $! >{pids}.new; mv {pids}.new {pids}; wait"
+    code = (
+        "from harness.run import Spawner; import os\n"
+        f"Spawner(env=dict(os.environ)).run(['sh', '-c', {script!r}], deadline=100)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as harness:
+        while not pids.exists():
+            assert harness.poll() is None
+            os.sched_yield()
+        harness.send_signal(signal.SIGKILL)
+    assert all(wait_gone(int(pid)) for pid in pids.read_text().split())
+
+
+def test_log_has_the_command_line(tmp_path: Path) -> None:
+    log = tmp_path / "commands.log"
+    Spawner(env=SPAWNER.env, log=log).run(["echo", "two words"], deadline=10)
+    assert log.read_text().startswith("run: echo 'two words'\nend: status 0")
+
+
+def test_which(tmp_path: Path) -> None:
+    tool = tmp_path / "tool"
+    tool.write_text("")
+    spawner = Spawner(env={"PATH": str(tmp_path)})
+    assert spawner.which("tool") is None, "not executable"
+    tool.chmod(0o755)
+    assert spawner.which("tool") == tool
