@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Which accelerator a VM gets, and why: KVM only where a guest has been booted with it.
+
+/dev/kvm can open, create VMs and virtual CPUs, and still hang every stock guest (nested PVM
+hosts; notes/peers.md 0.1): no ioctl tells, only a boot does.
+"""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accelerator:
+    """An accelerator and the reason for its choice, one line."""
+
+    kvm: bool
+    why: str
+
+    @property
+    def name(self) -> str:
+        """QEMU's name for it."""
+        return "kvm" if self.kvm else "tcg"
+
+
+def without_probe(device: Path = Path("/dev/kvm")) -> Accelerator | None:
+    """Return TCG where KVM is out of the question without a probe, else None."""
+    if not device.exists():
+        return Accelerator(kvm=False, why=f"no {device}")
+    try:
+        os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        return Accelerator(kvm=False, why=f"{device}: {error.strerror}")
+    return None
+
+
+def host_identity() -> str:
+    """What a probe's verdict holds for: this boot of this host."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def load_verdict(file: Path, identity: str) -> Accelerator | None:
+    """Read a cached verdict; None when there is none for this identity."""
+    try:
+        verdict = json.loads(file.read_text())
+        if verdict["identity"] == identity:
+            return Accelerator(kvm=bool(verdict["kvm"]), why=str(verdict["why"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        # Absent, half a file or another schema: the probe is repeated.
+        return None
+    return None
+
+
+def save_verdict(file: Path, identity: str, accelerator: Accelerator) -> None:
+    """Keep a verdict, atomically."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_suffix(f".{os.getpid()}")
+    temporary.write_text(
+        json.dumps({"identity": identity, "kvm": accelerator.kvm, "why": accelerator.why})
+    )
+    temporary.replace(file)

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The choice of the accelerator: KVM is used only where a probe has booted a guest with it."""
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harness import probe
+from harness.accel import Accelerator, load_verdict, save_verdict, without_probe
+from harness.progress import Progress
+from harness.run import Spawner
+from harness.vm import Deadlines
+from tests.test_vm import FAKEBIN, fake_kernel
+
+
+def choose(cache: Path, scenario: str, *, again: bool = False) -> Accelerator:
+    spawner = Spawner(env={"PATH": f"{FAKEBIN}:{os.environ['PATH']}", "FAKE_VNG": scenario})
+    progress = Progress(Console(file=io.StringIO()))
+    return probe.choose_accelerator(
+        fake_kernel(), cache=cache, spawner=spawner, progress=progress, again=again
+    )
+
+
+@pytest.fixture(autouse=True)
+def kvm_might_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "without_probe", lambda: None)
+    monkeypatch.setattr(probe, "_DEADLINES", Deadlines(boot=1, silence=1, total=20))
+
+
+def test_a_guest_that_boots_proves_kvm(tmp_path: Path) -> None:
+    accelerator = choose(tmp_path, "clean")
+    assert accelerator.kvm
+    assert "booted" in accelerator.why
+
+
+@pytest.mark.parametrize("scenario", ["never_boots", "exits_255", "panic", "silent"])
+def test_anything_else_means_tcg_and_says_why(scenario: str, tmp_path: Path) -> None:
+    accelerator = choose(tmp_path, scenario)
+    assert accelerator.name == "tcg"
+    assert "no guest boots" in accelerator.why
+
+
+def test_the_verdict_is_kept_until_asked_again(tmp_path: Path) -> None:
+    assert not choose(tmp_path, "exits_255").kvm
+    assert not choose(tmp_path, "clean").kvm, "cached"
+    assert choose(tmp_path, "clean", again=True).kvm
+    assert choose(tmp_path, "exits_255").kvm, "cached"
+
+
+def test_no_device_needs_no_probe(tmp_path: Path) -> None:
+    accelerator = without_probe(tmp_path / "kvm")
+    assert accelerator is not None
+    assert accelerator.why == f"no {tmp_path}/kvm"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"identity": "here"}'])
+def test_a_broken_verdict_is_no_verdict(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "accelerator.json"
+    file.write_text(text)
+    assert load_verdict(file, "here") is None
+
+
+def test_a_verdict_holds_for_one_identity(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "accelerator.json"
+    save_verdict(file, "here", Accelerator(kvm=True, why="seen"))
+    assert load_verdict(file, "here") == Accelerator(kvm=True, why="seen")
+    assert load_verdict(file, "there") is None
