@@ -1,0 +1,459 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * udmabuf_iov: which memory may be pinned, and pinning it.
+ *
+ * Both entry points append to buf->pages and mark every reference they hold in
+ * buf->pins as they go; on failure the caller undoes it all with uiov_unpin().
+ */
+#include <linux/bitmap.h>
+#include <linux/falloc.h>
+#include <linux/fcntl.h>
+#include <linux/file.h>
+#include <linux/fs.h>
+#include <linux/hugetlb.h>
+#include <linux/magic.h>
+#include <linux/mm.h>
+#include <linux/pagemap.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/shmem_fs.h>
+#include <linux/slab.h>
+
+#include "compat.h"
+#include "udmabuf_iov.h"
+
+#if !IS_ENABLED(CONFIG_SHMEM) || !IS_ENABLED(CONFIG_MEMFD_CREATE)
+#error "udmabuf_iov needs CONFIG_SHMEM and CONFIG_MEMFD_CREATE"
+#endif
+
+/*
+ * A pin costs a small folio 1024 references of its 2^31, and GUP warns when
+ * they are gone. Stop half way: what other tasks can add between our pin and
+ * our check is far less than the other half.
+ */
+#define UIOV_MAX_REFS	(1 << 30)
+
+static bool too_many_refs(struct page *page)
+{
+	return page_ref_count(compound_head(page)) > UIOV_MAX_REFS;
+}
+
+enum memory_kind {
+	MEMORY_SHMEM,
+	MEMORY_HUGETLB,
+	MEMORY_OTHER,
+};
+
+/*
+ * shmem_mapping() and is_file_hugepages() cannot be linked everywhere. With
+ * CONFIG_SHMEM, every regular file of a tmpfs superblock is a shmem inode.
+ */
+static enum memory_kind memory_kind(const struct file *file)
+{
+	const struct inode *inode = file_inode(file);
+
+	if (!S_ISREG(inode->i_mode))
+		return MEMORY_OTHER;
+	if (inode->i_sb->s_magic == TMPFS_MAGIC)
+		return MEMORY_SHMEM;
+	if (IS_ENABLED(CONFIG_HUGETLBFS) && inode->i_sb->s_magic == HUGETLBFS_MAGIC)
+		return MEMORY_HUGETLB;
+	return MEMORY_OTHER;
+}
+
+/*
+ * May pages of this mapping be handed out?
+ *
+ * Private mappings of anything: a pin for write breaks copy-on-write, so what
+ * is pinned is the caller's own anonymous copy. Shared ones: only where the
+ * pages have no backing store that could be written behind its owner's back.
+ */
+static int check_vma(const struct vm_area_struct *vma)
+{
+	if (vma->vm_flags & (VM_IO | VM_PFNMAP | VM_MIXEDMAP))
+		return -EOPNOTSUPP;
+
+	if (vma->vm_flags & VM_MAYSHARE) {
+		if (!vma->vm_file || memory_kind(vma->vm_file) == MEMORY_OTHER)
+			return -EOPNOTSUPP;
+	} else {
+#ifndef HAVE_FORK_COPIES_PINNED_HUGETLB
+		/* fork() would leave the buffer with the child's page. */
+		if (is_vm_hugetlb_page((struct vm_area_struct *)vma))
+			return -EOPNOTSUPP;
+#endif
+	}
+
+	return vma->vm_flags & VM_WRITE ? 0 : -EACCES;
+}
+
+/* Pin up to @nr pages of one mapping. Caller holds mmap_lock. */
+static long pin_user_batch(struct uiov_buf *buf, unsigned long addr, unsigned long nr)
+{
+	struct page **pages = buf->pages + buf->nr_pinned;
+	struct vm_area_struct *vma;
+	long pinned, i;
+	int err;
+
+	addr = untagged_addr_remote(current->mm, addr);
+	vma = find_vma(current->mm, addr);
+	if (!vma || vma->vm_start > addr)
+		return -EFAULT;
+
+	err = check_vma(vma);
+	if (err)
+		return err;
+
+	nr = min(nr, (vma->vm_end - addr) >> PAGE_SHIFT);
+	pinned = uiov_pin_user_pages(addr, nr, FOLL_WRITE | FOLL_LONGTERM, pages);
+	if (pinned <= 0)
+		return pinned ? pinned : -EFAULT;
+
+	bitmap_set(buf->pins, buf->nr_pinned, pinned);
+	buf->nr_pinned += pinned;
+
+	for (i = 0; i < pinned; i++) {
+		if (too_many_refs(pages[i]))
+			return -ENOMEM;
+		if (!(vma->vm_flags & VM_MAYSHARE) && !PageAnon(pages[i]))
+			return -EOPNOTSUPP;
+	}
+
+	return pinned;
+}
+
+/**
+ * uiov_pin_user_range() - append a range of the caller's memory
+ * @buf: has room for it
+ * @base: page-aligned address
+ * @len: bytes, a multiple of the page size; @base + @len does not wrap
+ *
+ * Return: 0; -EFAULT (not mapped), -EACCES (not writable), -EOPNOTSUPP (kind of
+ * memory), -ENOMEM, -EINTR.
+ */
+int uiov_pin_user_range(struct uiov_buf *buf, u64 base, u64 len)
+{
+	struct mm_struct *mm = current->mm;
+	unsigned long addr = base;
+	unsigned long left = len >> PAGE_SHIFT;
+	long pinned;
+
+	if (base > ULONG_MAX - len)
+		return -EFAULT;
+
+	while (left) {
+		if (mmap_read_lock_killable(mm))
+			return -EINTR;
+		pinned = pin_user_batch(buf, addr, min_t(unsigned long, left, UIOV_BATCH));
+		mmap_read_unlock(mm);
+		if (pinned < 0)
+			return pinned;
+
+		addr += pinned << PAGE_SHIFT;
+		left -= pinned;
+		if (fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+	}
+
+	return 0;
+}
+
+/* memfd_fcntl(F_GET_SEALS) for modules. Caller holds inode->i_rwsem. */
+static unsigned int memfd_seals(struct inode *inode, enum memory_kind kind)
+{
+#ifdef CONFIG_HUGETLBFS
+	if (kind == MEMORY_HUGETLB)
+		return HUGETLBFS_I(inode)->seals;
+#endif
+	return SHMEM_I(inode)->seals;
+}
+
+static int check_seals(struct inode *inode, enum memory_kind kind)
+{
+	unsigned int seals = memfd_seals(inode, kind);
+
+	/* A hole may not come to be by truncation, nor a writer lose the right. */
+	if (!(seals & F_SEAL_SHRINK))
+		return -EINVAL;
+	if (seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE))
+		return -EINVAL;
+	return 0;
+}
+
+/*
+ * Append @nr pages that follow @page in its folio, whose reference, now held by
+ * the buffer, is noted at the first of them.
+ */
+static int append_folio_pages(struct uiov_buf *buf, struct page *page, unsigned long nr)
+{
+	unsigned long i;
+
+	__set_bit(buf->nr_pinned, buf->pins);
+	for (i = 0; i < nr; i++)
+		buf->pages[buf->nr_pinned++] = pfn_to_page(page_to_pfn(page) + i);
+
+	return too_many_refs(page) ? -ENOMEM : 0;
+}
+
+#ifdef HAVE_MEMFD_PIN_FOLIOS
+
+/*
+ * Pin up to UIOV_BATCH pages. One pin for each folio and batch.
+ *
+ * Return: pages appended, or an error. What was appended before an error is
+ * noted in @buf.
+ */
+static long pin_memfd_batch(struct uiov_buf *buf, struct file *file, loff_t start,
+			    unsigned long nr, struct folio **folios)
+{
+	unsigned long done = 0;
+	pgoff_t offset = 0;
+	long count, i;
+	int err = 0;
+
+	nr = min_t(unsigned long, nr, UIOV_BATCH);
+	count = memfd_pin_folios(file, start, start + ((loff_t)nr << PAGE_SHIFT) - 1,
+				 folios, nr, &offset);
+	if (count <= 0)
+		return count ? count : -EINVAL;
+
+	for (i = 0; i < count; i++) {
+		unsigned long first = offset >> PAGE_SHIFT;
+		unsigned long here = min(folio_nr_pages(folios[i]) - first, nr - done);
+
+		if (err || !here) {
+			unpin_folio(folios[i]);
+			continue;
+		}
+		err = append_folio_pages(buf, folio_page(folios[i], first), here);
+		done += here;
+		offset = 0;
+	}
+
+	return err ? err : done;
+}
+
+static int pin_memfd(struct uiov_buf *buf, struct file *file, enum memory_kind kind,
+		     loff_t start, unsigned long left)
+{
+	struct folio **folios;
+	long done = 0;
+
+	folios = kmalloc_array(UIOV_BATCH, sizeof(*folios), GFP_KERNEL_ACCOUNT);
+	if (!folios)
+		return -ENOMEM;
+
+	while (left) {
+		done = pin_memfd_batch(buf, file, start, left, folios);
+		if (done < 0)
+			break;
+
+		start += (loff_t)done << PAGE_SHIFT;
+		left -= done;
+		if (left && fatal_signal_pending(current)) {
+			done = -EINTR;
+			break;
+		}
+		cond_resched();
+	}
+
+	kfree(folios);
+	return done < 0 ? done : 0;
+}
+
+static int populate_memfd(struct file *file, enum memory_kind kind, loff_t start, loff_t size)
+{
+	return 0;
+}
+
+#else /* !HAVE_MEMFD_PIN_FOLIOS */
+
+/*
+ * Before 6.11 there is no exported way to pin memfd pages with FOLL_LONGTERM:
+ * plain references are taken, and pages stay in CMA or ZONE_MOVABLE if that is
+ * where they are. hugetlb pages cannot be allocated from here either, so
+ * populate_memfd() has fallocate() do that, before the inode lock is taken.
+ */
+static int populate_memfd(struct file *file, enum memory_kind kind, loff_t start, loff_t size)
+{
+	int err;
+
+	if (kind != MEMORY_HUGETLB)
+		return 0;
+
+	err = vfs_fallocate(file, FALLOC_FL_KEEP_SIZE, start, size);
+	return err == -ENOSPC ? -ENOMEM : err;
+}
+
+#ifdef CONFIG_HUGETLBFS
+/* Return: pages appended; -EAGAIN if there is a hole at @start. */
+static long pin_hugetlb_page(struct uiov_buf *buf, struct file *file, loff_t start,
+			     unsigned long nr)
+{
+	struct hstate *h = hstate_file(file);
+	unsigned long first = (start & ~huge_page_mask(h)) >> PAGE_SHIFT;
+	unsigned long here = min(pages_per_huge_page(h) - first, nr);
+	struct page *head;
+	int err;
+
+	/* The page cache of hugetlbfs counts in huge pages (until 6.7). */
+	head = find_get_page(file->f_mapping, start >> huge_page_shift(h));
+	if (!head)
+		return -EAGAIN;
+
+	err = append_folio_pages(buf, pfn_to_page(page_to_pfn(head) + first), here);
+	return err ? err : here;
+}
+#else
+static long pin_hugetlb_page(struct uiov_buf *buf, struct file *file, loff_t start,
+			     unsigned long nr)
+{
+	return -EOPNOTSUPP;
+}
+#endif
+
+static long pin_shmem_page(struct uiov_buf *buf, struct file *file, loff_t start)
+{
+	struct page *page = shmem_read_mapping_page(file->f_mapping, start >> PAGE_SHIFT);
+	int err;
+
+	if (IS_ERR(page))
+		return PTR_ERR(page);
+
+	err = append_folio_pages(buf, page, 1);
+	return err ? err : 1;
+}
+
+static int pin_memfd(struct uiov_buf *buf, struct file *file, enum memory_kind kind,
+		     loff_t start, unsigned long left)
+{
+	long done;
+
+	while (left) {
+		if (kind == MEMORY_HUGETLB)
+			done = pin_hugetlb_page(buf, file, start, left);
+		else
+			done = pin_shmem_page(buf, file, start);
+		if (done < 0)
+			return done;
+
+		start += (loff_t)done << PAGE_SHIFT;
+		left -= done;
+		if (left && fatal_signal_pending(current))
+			return -EINTR;
+		cond_resched();
+	}
+
+	return 0;
+}
+
+#endif /* HAVE_MEMFD_PIN_FOLIOS */
+
+/*
+ * F_ADD_SEALS takes the inode lock for write and refuses F_SEAL_WRITE when it
+ * finds extra references, so a memfd is either sealed before our check or not
+ * at all while the buffer lives.
+ */
+static int pin_memfd_locked(struct uiov_buf *buf, struct file *file, enum memory_kind kind,
+			    u64 offset, u64 size)
+{
+	struct inode *inode = file_inode(file);
+	int err;
+
+	if (down_read_killable(&inode->i_rwsem))
+		return -EINTR;
+
+	err = check_seals(inode, kind);
+	if (!err && offset + size > i_size_read(inode))
+		err = -EINVAL;
+	if (!err)
+		err = pin_memfd(buf, file, kind, offset, size >> PAGE_SHIFT);
+
+	up_read(&inode->i_rwsem);
+	return err;
+}
+
+static int pin_memfd_file(struct uiov_buf *buf, struct file *file, u64 offset, u64 size)
+{
+	const fmode_t rw = FMODE_READ | FMODE_WRITE;
+	enum memory_kind kind = memory_kind(file);
+	pgoff_t pinned = buf->nr_pinned;
+	int err;
+
+	if (kind == MEMORY_OTHER)
+		return -EBADFD;
+	if ((file->f_mode & rw) != rw)
+		return -EACCES;
+
+	err = pin_memfd_locked(buf, file, kind, offset, size);
+	while (err == -EAGAIN && !fatal_signal_pending(current)) {
+		u64 done = (u64)(buf->nr_pinned - pinned) << PAGE_SHIFT;
+
+		/* Holes in a hugetlb file, perhaps punched while we fill them. */
+		err = populate_memfd(file, kind, offset + done, size - done);
+		if (!err)
+			err = pin_memfd_locked(buf, file, kind, offset + done, size - done);
+	}
+
+	return err == -EAGAIN ? -EINTR : err;
+}
+
+/**
+ * uiov_pin_memfd_range() - append a range of a memfd
+ * @buf: has room for it
+ * @memfd: descriptor
+ * @offset: first byte, page-aligned
+ * @size: bytes, a multiple of the page size; @offset + @size <= LLONG_MAX
+ *
+ * Return: 0; -EBADFD (not a memfd), -EACCES (not open for reading and writing),
+ * -EINVAL (seals, or beyond the end), -ENOMEM, -EINTR.
+ */
+int uiov_pin_memfd_range(struct uiov_buf *buf, u32 memfd, u64 offset, u64 size)
+{
+	struct file *file = fget(memfd);
+	int err;
+
+	if (!file)
+		return -EBADFD;
+
+	err = pin_memfd_file(buf, file, offset, size);
+	fput(file);
+	return err;
+}
+
+/* Give back the references at pages [first, end), which all hold one. */
+static void unpin_run(struct uiov_buf *buf, unsigned long first, unsigned long end)
+{
+#ifndef HAVE_MEMFD_PIN_FOLIOS
+	if (buf->kind == UIOV_MEMFDS) {
+		for (; first < end; first++) {
+			set_page_dirty_lock(buf->pages[first]);
+			put_page(buf->pages[first]);
+		}
+		return;
+	}
+#endif
+	unpin_user_pages_dirty_lock(buf->pages + first, end - first, true);
+}
+
+/**
+ * uiov_unpin() - give back every reference of a buffer
+ * @buf: complete, or as far as a failed pin got
+ *
+ * All pages are marked dirty: a device, or the CPU through our PFN mapping, may
+ * have written without the page tables of the owner knowing.
+ */
+void uiov_unpin(struct uiov_buf *buf)
+{
+	unsigned long first, end;
+
+	for (first = find_first_bit(buf->pins, buf->nr_pinned); first < buf->nr_pinned;
+	     first = find_next_bit(buf->pins, buf->nr_pinned, end)) {
+		end = find_next_zero_bit(buf->pins, buf->nr_pinned, first);
+		end = min(end, first + UIOV_BATCH);
+		unpin_run(buf, first, end);
+		cond_resched();
+	}
+	buf->nr_pinned = 0;
+}
