@@ -72,7 +72,7 @@ class _Macros:
             [
                 "// SPDX-License-Identifier: GPL-2.0",
                 _comment(
-                    f"Generated from specs/{spec.path.name} and templates/{spec.template}:"
+                    f"Generated from specs/{spec.path.name} and its template:"
                     f" do not edit.\n\n{spec.doc}"
                 ),
             ]

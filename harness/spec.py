@@ -174,10 +174,11 @@ def _fixture(table: Table, layouts: Mapping[str, str]) -> Fixture:
     doc = table.text("doc")
     fields = _fields(table.table("fields"))
     variants = [*_chosen_layouts(table, fields, layouts), *_permutations(table, fields)]
+    defaults = _defaults(table, fields)
     rows = table.table("variant")
     for key in rows.names():
-        variants.append(_variant(rows.table(key), rows.identifier(key, key), fields))
-    rows.finish()
+        row = rows.table(key, defaults)
+        variants.append(_variant(row, rows.identifier(key, key), fields))
     tests = []
     for row in table.tables("test"):
         tests.append(Test(name=row.name(), guards=row.text("guards")))
@@ -201,6 +202,15 @@ def _fields(table: Table) -> tuple[Field, ...]:
         declaration = KINDS[kind].declaration.format(table.identifier(name, name))
         fields.append(Field(name=name, declaration=declaration, kind=kind))
     return tuple(fields)
+
+
+def _defaults(table: Table, fields: tuple[Field, ...]) -> dict[str, Any]:
+    """The values of fields that a variant leaves out."""
+    defaults: dict[str, Any] = table.take("defaults", dict, "a table", {})
+    for name in defaults:
+        if name not in [field.name for field in fields]:
+            raise table.fail(f"defaults.{name}", "the name of a field")
+    return defaults
 
 
 def _variant(table: Table, name: str, fields: tuple[Field, ...]) -> Variant:
@@ -271,7 +281,7 @@ def _expression(table: Table, key: str) -> str:
 
 def _errno(table: Table, key: str) -> str:
     value = table.text(key)
-    if value != "0" and value not in errno.errorcode.values():
+    if value != "0" and not (value.startswith("E") and hasattr(errno, value)):
         raise table.fail(key, f'the name of an errno, or "0", got {value!r}')
     return value
 
@@ -326,6 +336,7 @@ KINDS: Mapping[str, _Kind] = {
     "u64": _Kind("__u64 {}", "a C expression", _expression),
     "pages": _Kind("size_t {}", "a number of pages", _number),
     "enum": _Kind("int {}", "a C enumerator", _expression),
+    "flags": _Kind("int {}", "a C expression", _expression),
     "errno": _Kind("int {}", "the name of an errno", _errno),
     "layout": _Kind("struct layout {}", "a layout", _layout),
     "order": _Kind("int {}[8]", "a list of words", _order),

@@ -38,7 +38,7 @@ class Table:
         return SpecError(self.path, self.at(key), expected)
 
     def take(self, key: str, kind: type, expected: str, default: Any = None) -> Any:
-        """Consume a value of exactly this type; a missing key is an error unless it has a default."""
+        """Consume a value of exactly this type; missing is an error unless there is a default."""
         if key not in self._left:
             if default is None:
                 raise self.fail(key, f"{expected}, but it is missing")
@@ -72,9 +72,10 @@ class Table:
             raise self.fail(key, f"a list of strings, got {values!r}")
         return tuple(values)
 
-    def table(self, key: str) -> "Table":
-        """Consume a table, empty when it is missing."""
-        return Table(self.path, self.at(key), self.take(key, dict, "a table", {}))
+    def table(self, key: str, defaults: Mapping[str, Any] | None = None) -> "Table":
+        """Consume a table, empty when it is missing; it has `defaults` where it says nothing."""
+        values = self.take(key, dict, "a table", {})
+        return Table(self.path, self.at(key), {**(defaults or {}), **values})
 
     def tables(self, key: str) -> list["Table"]:
         """Consume an array of tables, empty when it is missing."""

@@ -45,6 +45,16 @@ def test_the_ids_are_fixture_variant_test(tmp_path: Path) -> None:
     assert fixture.variants[1].values == (("size", "PAGE_BYTES"), ("expected", "0"))
 
 
+def test_defaults_are_what_a_variant_leaves_out(tmp_path: Path) -> None:
+    text = GOOD.replace('expected = "0" }', "}").replace(
+        "variant.zero", 'defaults = { expected = "EPERM" }\nvariant.zero'
+    )
+    (spec,) = load_specs(write(tmp_path, suite=text))
+    zero, page = spec.fixtures[0].variants
+    assert dict(zero.values)["expected"] == "EINVAL"
+    assert dict(page.values)["expected"] == "EPERM"
+
+
 def test_layouts_are_variants_by_name(tmp_path: Path) -> None:
     text = GOOD[: GOOD.index("fields")] + (
         'fields = { layout = "layout" }\nlayouts = ["one"]\n' + GOOD[GOOD.index("\n[[fixture.t") :]
@@ -85,6 +95,7 @@ def test_permutations_are_variants(tmp_path: Path) -> None:
         ('size = "0"', "size = 0", "variant.zero.size: expected a string, got 0"),
         ('size = "0"', 'size = "0; exit()"', "variant.zero.size: expected a C expression"),
         ('"EINVAL"', '"EINVALID"', "variant.zero.expected: expected the name of an errno"),
+        ("variant.zero", "defaults.sise = 1\nvariant.zero", "defaults.sise: expected the name of"),
         ("guards = ", "guard = ", "variant.zero.guard: expected no such key"),
         ("variant.zero", 'variant."ze ro"', "variant.ze ro: expected a lower-case C ident"),
         ('guards = "a wrong', 'guard = "a wrong', "test[answers].guards: expected a string"),

@@ -16,11 +16,14 @@
 #include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 
 #define UDMABUF_DEVICE		"/dev/udmabuf"
 #define UDMABUF_IOV_MODULE	"/sys/module/udmabuf_iov"
+#define UDMABUF_IOV_TOTALS	"/sys/kernel/debug/udmabuf_iov/totals"
 
 #define PAGE_BYTES		((size_t)getpagesize())
 #define HUGE_PAGE_BYTES		((size_t)2 << 20)
@@ -247,6 +250,49 @@ static inline long long count_pins(void)
 	       read_field("/proc/vmstat", "nr_foll_pin_released ");
 }
 
+/* What must be as before once nobody uses a buffer any more; -1 where it cannot be read. */
+struct baseline {
+	long long dmabufs;
+	long long pins;
+	long long buffers;
+	long long charged;
+	long long module_users;
+};
+
+static inline void baseline_take(struct baseline *now)
+{
+	now->dmabufs = count_dmabufs();
+	now->pins = count_pins();
+	now->buffers = read_field(UDMABUF_IOV_TOTALS, "buffers ");
+	now->charged = read_field(UDMABUF_IOV_TOTALS, "charged_pages ");
+	now->module_users = read_number(UDMABUF_IOV_MODULE "/refcnt");
+}
+
+static inline bool check_counter(struct __test_metadata *_metadata, const char *what,
+				 long long before, long long now)
+{
+	if (before == now)
+		return true;
+	TH_LOG("%s: %lld before, %lld now", what, before, now);
+	return false;
+}
+
+/* Return: whether all counters are as they were; those that are not are logged. */
+static inline bool check_baseline(struct __test_metadata *_metadata, const struct baseline *before)
+{
+	struct baseline now;
+	bool good;
+
+	baseline_take(&now);
+	good = check_counter(_metadata, "dma-bufs", before->dmabufs, now.dmabufs);
+	good &= check_counter(_metadata, "pinned pages", before->pins, now.pins);
+	good &= check_counter(_metadata, "buffers of the driver", before->buffers, now.buffers);
+	good &= check_counter(_metadata, "charged pages", before->charged, now.charged);
+	good &= check_counter(_metadata, "users of the module", before->module_users,
+			      now.module_users);
+	return good;
+}
+
 /* Return: whether the driver under test is ours, which offers more than the kernel's own. */
 static inline bool driver_is_udmabuf_iov(void)
 {
@@ -412,6 +458,75 @@ static inline int export_source(int device, const struct source *source)
 		return create_list(device, source->memfd, layout, UDMABUF_FLAGS_CLOEXEC);
 	return create(device, source->memfd, layout->runs[0].first * PAGE_BYTES,
 		      layout->runs[0].count * PAGE_BYTES, UDMABUF_FLAGS_CLOEXEC);
+}
+
+/* ---- Other processes */
+
+/* Send a descriptor over a socket. Return: 0 or -errno. */
+static inline int send_fd(int socket, int fd)
+{
+	char control[CMSG_SPACE(sizeof(fd))] = { 0 }, byte = 0;
+	struct iovec data = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr message = {
+		.msg_iov = &data,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+	header->cmsg_level = SOL_SOCKET;
+	header->cmsg_type = SCM_RIGHTS;
+	header->cmsg_len = CMSG_LEN(sizeof(fd));
+	memcpy(CMSG_DATA(header), &fd, sizeof(fd));
+	return sendmsg(socket, &message, 0) == 1 ? 0 : -errno;
+}
+
+/* Return: the descriptor that was sent, or -errno; -EPIPE when the sender is gone. */
+static inline int receive_fd(int socket)
+{
+	char control[CMSG_SPACE(sizeof(int))] = { 0 }, byte;
+	struct iovec data = { .iov_base = &byte, .iov_len = 1 };
+	struct msghdr message = {
+		.msg_iov = &data,
+		.msg_iovlen = 1,
+		.msg_control = control,
+		.msg_controllen = sizeof(control),
+	};
+	ssize_t got = recvmsg(socket, &message, 0);
+	struct cmsghdr *header;
+	int fd;
+
+	if (got < 0)
+		return -errno;
+	header = CMSG_FIRSTHDR(&message);
+	if (!got || !header)
+		return -EPIPE;
+	memcpy(&fd, CMSG_DATA(header), sizeof(fd));
+	return fd;
+}
+
+/* One byte each way is how a test and its child take turns. */
+static inline bool tell(int socket)
+{
+	return write(socket, "", 1) == 1;
+}
+
+static inline bool hear(int socket)
+{
+	char byte;
+
+	return read(socket, &byte, 1) == 1;
+}
+
+/* Return: the exit code of a child, or -1 when a signal ended it. */
+static inline int join(pid_t child)
+{
+	int status;
+
+	if (waitpid(child, &status, 0) != child || !WIFEXITED(status))
+		return -1;
+	return WEXITSTATUS(status);
 }
 
 /* ---- Memory access that may fail */

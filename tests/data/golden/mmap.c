@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Generated from specs/mmap.toml and templates/mmap.c.j2: do not edit.
+ * Generated from specs/mmap.toml and its template: do not edit.
  *
  * The processor's view of a buffer: mmap() of a dma-buf shows the exported
  * pages, all of them, in order, and nothing else.

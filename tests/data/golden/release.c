@@ -1,0 +1,464 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Generated from specs/release.toml and its template: do not edit.
+ *
+ * A buffer lives exactly as long as somebody uses it: descriptors, mappings,
+ * other processes, in whatever order they let go. Then its pages, its charge
+ * and its hold on the module are gone.
+ */
+
+#include "kselftest_harness.h"
+#include "udmabuf_test.h"
+
+enum user { DEVICE, SOURCE, DMABUF, MAP, NR_USERS };
+
+FIXTURE(close_order)
+{
+	struct baseline before;
+};
+
+/* The order in which the last users let go. */
+FIXTURE_VARIANT(close_order)
+{
+	int order[8];
+};
+
+FIXTURE_VARIANT_ADD(close_order, device_source_dmabuf_map)
+{
+	.order = { DEVICE, SOURCE, DMABUF, MAP },
+};
+
+FIXTURE_VARIANT_ADD(close_order, device_source_map_dmabuf)
+{
+	.order = { DEVICE, SOURCE, MAP, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(close_order, device_dmabuf_source_map)
+{
+	.order = { DEVICE, DMABUF, SOURCE, MAP },
+};
+
+FIXTURE_VARIANT_ADD(close_order, device_dmabuf_map_source)
+{
+	.order = { DEVICE, DMABUF, MAP, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(close_order, device_map_source_dmabuf)
+{
+	.order = { DEVICE, MAP, SOURCE, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(close_order, device_map_dmabuf_source)
+{
+	.order = { DEVICE, MAP, DMABUF, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(close_order, source_device_dmabuf_map)
+{
+	.order = { SOURCE, DEVICE, DMABUF, MAP },
+};
+
+FIXTURE_VARIANT_ADD(close_order, source_device_map_dmabuf)
+{
+	.order = { SOURCE, DEVICE, MAP, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(close_order, source_dmabuf_device_map)
+{
+	.order = { SOURCE, DMABUF, DEVICE, MAP },
+};
+
+FIXTURE_VARIANT_ADD(close_order, source_dmabuf_map_device)
+{
+	.order = { SOURCE, DMABUF, MAP, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(close_order, source_map_device_dmabuf)
+{
+	.order = { SOURCE, MAP, DEVICE, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(close_order, source_map_dmabuf_device)
+{
+	.order = { SOURCE, MAP, DMABUF, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(close_order, dmabuf_device_source_map)
+{
+	.order = { DMABUF, DEVICE, SOURCE, MAP },
+};
+
+FIXTURE_VARIANT_ADD(close_order, dmabuf_device_map_source)
+{
+	.order = { DMABUF, DEVICE, MAP, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(close_order, dmabuf_source_device_map)
+{
+	.order = { DMABUF, SOURCE, DEVICE, MAP },
+};
+
+FIXTURE_VARIANT_ADD(close_order, dmabuf_source_map_device)
+{
+	.order = { DMABUF, SOURCE, MAP, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(close_order, dmabuf_map_device_source)
+{
+	.order = { DMABUF, MAP, DEVICE, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(close_order, dmabuf_map_source_device)
+{
+	.order = { DMABUF, MAP, SOURCE, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(close_order, map_device_source_dmabuf)
+{
+	.order = { MAP, DEVICE, SOURCE, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(close_order, map_device_dmabuf_source)
+{
+	.order = { MAP, DEVICE, DMABUF, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(close_order, map_source_device_dmabuf)
+{
+	.order = { MAP, SOURCE, DEVICE, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(close_order, map_source_dmabuf_device)
+{
+	.order = { MAP, SOURCE, DMABUF, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(close_order, map_dmabuf_device_source)
+{
+	.order = { MAP, DMABUF, DEVICE, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(close_order, map_dmabuf_source_device)
+{
+	.order = { MAP, DMABUF, SOURCE, DEVICE },
+};
+
+FIXTURE_SETUP(close_order)
+{
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(close_order)
+{
+}
+
+/* Make a buffer, let go of it in this order; its content stays for as long as it is mapped. */
+static void close_in_order(struct __test_metadata *_metadata, const struct baseline *before,
+			   const int *order, const struct layout *layout)
+{
+	size_t bytes = layout_pages(layout) * PAGE_BYTES;
+	struct source source;
+	int device, dmabuf, i;
+	bool mapped = true;
+	void *map;
+
+	if (!source_open(_metadata, &source, layout))
+		return;
+	device = open_device(_metadata);
+	dmabuf = export_source(device, &source);
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, map_shared(dmabuf, bytes, &map));
+	for (i = 0; i < NR_USERS; i++) {
+		switch (order[i]) {
+		case DEVICE:
+			close(device);
+			break;
+		case SOURCE:
+			source_unmap(&source);
+			source_close_memfd(&source);
+			break;
+		case DMABUF:
+			close(dmabuf);
+			break;
+		case MAP:
+			munmap(map, bytes);
+			mapped = false;
+			break;
+		}
+		if (mapped)
+			EXPECT_EQ(0, check_buffer(_metadata, map, SEED_SOURCE, layout));
+	}
+	EXPECT_TRUE(check_baseline(_metadata, before));
+}
+
+/*
+ * Guards: pages that are unpinned when the device or the descriptor is closed;
+ * B09, M14: a release that forgets some pages
+ */
+TEST_F(close_order, anon)
+{
+	static const struct layout layout = {
+		.backing = ANON, .pages = 3, .nr_runs = 2, .runs = { { 2, 1 }, { 0, 2 } },
+	};
+
+	close_in_order(_metadata, &self->before, variant->order, &layout);
+}
+
+/* Guards: M13, M14: a file or a folio that release forgets */
+TEST_F(close_order, shmem)
+{
+	static const struct layout layout = {
+		.backing = SHMEM, .pages = 3, .nr_runs = 2, .runs = { { 2, 1 }, { 0, 2 } },
+	};
+
+	close_in_order(_metadata, &self->before, variant->order, &layout);
+}
+
+/* Guards: M14: only the first page of a huge page is let go */
+TEST_F(close_order, hugetlb)
+{
+	static const struct layout layout = {
+		.backing = HUGETLB, .pages = 512, .nr_runs = 2, .runs = { { 511, 1 }, { 0, 2 } },
+	};
+
+	close_in_order(_metadata, &self->before, variant->order, &layout);
+}
+
+FIXTURE(last_user)
+{
+	struct baseline before;
+	struct source source;
+	size_t bytes;
+	int device;
+	int sockets[2];
+};
+
+/* What is exported. */
+FIXTURE_VARIANT(last_user)
+{
+	struct layout layout;
+};
+
+FIXTURE_VARIANT_ADD(last_user, anon_many)
+{
+	.layout = {
+		.backing = ANON,
+		.pages = 8,
+		.nr_runs = 4,
+		.runs = { { 6, 1 }, { 0, 2 }, { 4, 2 }, { 3, 1 } },
+	},
+};
+
+FIXTURE_VARIANT_ADD(last_user, shmem_many)
+{
+	.layout = {
+		.backing = SHMEM,
+		.pages = 8,
+		.nr_runs = 4,
+		.runs = { { 6, 1 }, { 0, 2 }, { 4, 2 }, { 3, 1 } },
+	},
+};
+
+FIXTURE_VARIANT_ADD(last_user, hugetlb_many)
+{
+	.layout = {
+		.backing = HUGETLB,
+		.pages = 1024,
+		.nr_runs = 4,
+		.runs = { { 1023, 1 }, { 511, 2 }, { 0, 1 }, { 700, 3 } },
+	},
+};
+
+FIXTURE_SETUP(last_user)
+{
+	/* The huge page pool counts as little as the device that stays open. */
+	if (!source_open(_metadata, &self->source, &variant->layout))
+		return;
+	self->device = open_device(_metadata);
+	self->bytes = layout_pages(&variant->layout) * PAGE_BYTES;
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, self->sockets));
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(last_user)
+{
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+static void check_content(struct __test_metadata *_metadata, int dmabuf,
+			  const struct layout *layout)
+{
+	size_t bytes = layout_pages(layout) * PAGE_BYTES;
+	void *map;
+
+	ASSERT_EQ(0, map_shared(dmabuf, bytes, &map));
+	EXPECT_EQ(0, check_buffer(_metadata, map, SEED_SOURCE, layout));
+	munmap(map, bytes);
+}
+
+/*
+ * Guards: a release that needs the creating process, or happens when the
+ * creator closes
+ */
+TEST_F(last_user, other_process)
+{
+	int dmabuf = export_source(self->device, &self->source);
+	pid_t child;
+
+	ASSERT_LE(0, dmabuf);
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child) {
+		ASSERT_TRUE(hear(self->sockets[1]));
+		check_content(_metadata, dmabuf, &variant->layout);
+		_exit(0);
+	}
+	close(dmabuf);
+	EXPECT_EQ(self->before.dmabufs + 1, count_dmabufs());
+	ASSERT_TRUE(tell(self->sockets[0]));
+	EXPECT_EQ(0, join(child));
+}
+
+/*
+ * Guards: pages or charge that hang on the creator's address space and go with
+ * it
+ */
+TEST_F(last_user, creator_exits)
+{
+	pid_t child = fork();
+	int dmabuf;
+
+	ASSERT_LE(0, child);
+	if (!child) {
+		struct source source;
+
+		ASSERT_TRUE(source_open(_metadata, &source, &variant->layout));
+		dmabuf = export_source(self->device, &source);
+		ASSERT_LE(0, dmabuf);
+		ASSERT_EQ(0, send_fd(self->sockets[1], dmabuf));
+		_exit(0);
+	}
+	dmabuf = receive_fd(self->sockets[0]);
+	ASSERT_LE(0, dmabuf);
+	EXPECT_EQ(0, join(child));
+	check_content(_metadata, dmabuf, &variant->layout);
+	close(dmabuf);
+}
+
+/* Guards: a release that only works in a process that owns the descriptor */
+TEST_F(last_user, in_flight)
+{
+	int dmabuf = export_source(self->device, &self->source);
+
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, send_fd(self->sockets[1], dmabuf));
+	close(dmabuf);
+	EXPECT_EQ(self->before.dmabufs + 1, count_dmabufs());
+	close(self->sockets[0]);
+	close(self->sockets[1]);
+}
+
+/*
+ * Guards: a release that sleeps interruptibly and gives up when a signal is
+ * pending
+ */
+TEST_F(last_user, killed)
+{
+	pid_t child = fork();
+
+	ASSERT_LE(0, child);
+	if (!child) {
+		int dmabuf = export_source(self->device, &self->source);
+		void *map;
+
+		ASSERT_LE(0, dmabuf);
+		ASSERT_EQ(0, map_shared(dmabuf, self->bytes, &map));
+		EXPECT_EQ(0, touch(map));
+		ASSERT_TRUE(tell(self->sockets[1]));
+		for (;;)
+			pause();
+	}
+	ASSERT_TRUE(hear(self->sockets[0]));
+	EXPECT_EQ(self->before.dmabufs + 1, count_dmabufs());
+	kill(child, SIGKILL);
+	EXPECT_EQ(-1, join(child));
+}
+
+/*
+ * Guards: a count of mappings of the driver's own, which fork() does not tell
+ */
+TEST_F(last_user, forked_map)
+{
+	int dmabuf = export_source(self->device, &self->source);
+	pid_t child;
+	void *map;
+
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, map_shared(dmabuf, self->bytes, &map));
+	close(dmabuf);
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child) {
+		ASSERT_TRUE(hear(self->sockets[1]));
+		EXPECT_EQ(0, check_buffer(_metadata, map, SEED_SOURCE, &variant->layout));
+		_exit(0);
+	}
+	munmap(map, self->bytes);
+	EXPECT_EQ(self->before.dmabufs + 1, count_dmabufs());
+	ASSERT_TRUE(tell(self->sockets[0]));
+	EXPECT_EQ(0, join(child));
+}
+
+/*
+ * Guards: B25, M7, M8, CVE-2024-56712: a buffer that leaks, or is freed twice,
+ * when no descriptor is free
+ */
+TEST_F(last_user, no_descriptor)
+{
+	struct rlimit files = { 0 };
+
+	ASSERT_EQ(0, getrlimit(RLIMIT_NOFILE, &files));
+	files.rlim_cur = 0;
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
+	EXPECT_EQ(-EMFILE, export_source(self->device, &self->source));
+	files.rlim_cur = files.rlim_max;
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
+}
+
+/*
+ * Guards: M24: exp_info.owner = NULL, so that the module can be unloaded under
+ * a buffer
+ */
+TEST_F(last_user, module_in_use)
+{
+	int dmabuf;
+
+	if (!driver_is_udmabuf_iov())
+		SKIP(return, "this driver is not a module");
+	dmabuf = export_source(self->device, &self->source);
+	ASSERT_LE(0, dmabuf);
+	EXPECT_EQ(self->before.module_users + 1, read_number(UDMABUF_IOV_MODULE "/refcnt"));
+	close(dmabuf);
+}
+
+/* Guards: a buffer that follows the addresses and not the pages */
+TEST_F(last_user, source_gone)
+{
+	int dmabuf = export_source(self->device, &self->source);
+	void *map;
+
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, map_shared(dmabuf, self->bytes, &map));
+	if (self->source.memfd >= 0) {
+		ASSERT_EQ(0, fallocate(self->source.memfd, FALLOC_FL_PUNCH_HOLE |
+				       FALLOC_FL_KEEP_SIZE, 0, self->source.bytes));
+	} else {
+		ASSERT_EQ(0, madvise(self->source.map, self->source.bytes, MADV_DONTNEED));
+	}
+	fill_pages(self->source.map, SEED_CHILD, variant->layout.pages);
+	EXPECT_EQ(0, check_buffer(_metadata, map, SEED_SOURCE, &variant->layout));
+	munmap(map, self->bytes);
+	close(dmabuf);
+}
+
+TEST_HARNESS_MAIN
