@@ -25,11 +25,13 @@ class BuildRootSpec:
 
     Attributes:
         suite: the suite that it is made of.
+        mirror: URI of the archive that carries the suite.
         compiler: a package, and the command that it brings.
         packages: what else building a module takes.
     """
 
     suite: str
+    mirror: str
     compiler: str
     packages: tuple[str, ...]
 
@@ -85,7 +87,7 @@ class Matrix:
         known = ", ".join(series.name for series in self.series)
         raise UnknownSeriesError(
             f"unknown kernel {name!r}: the series are {known}",
-            hint="or give a path: a build tree, or a vmlinuz with its modules folder; or 'host'",
+            hint="or a path with a slash: a build tree, or a vmlinuz with its modules; or 'host'",
         )
 
     def suite(self, name: str) -> Suite | None:
@@ -156,6 +158,12 @@ class _Table:
         table = self._child(key, value)
         return {name: table.string(name) for name in value}
 
+    def mirror(self, mirrors: Mapping[str, str]) -> str:
+        name = self.string("mirror")
+        if name not in mirrors:
+            raise self.error("mirror", f"one of {', '.join(mirrors)}, got {name!r}")
+        return mirrors[name]
+
     def finish(self) -> None:
         """Refuse what nobody took: a misspelled key must not pass for an absent one."""
         for key in self._left:
@@ -183,7 +191,9 @@ def _matrix(top: _Table, overrides: Mapping[str, str]) -> Matrix:
         if name not in mirrors:
             raise top.error(f"mirrors.{name}", f"one of {', '.join(mirrors)} to replace")
         mirrors[name] = uri
-    roots = {name: _buildroot(name, table) for name, table in top.tables("buildroots").items()}
+    roots = {
+        name: _buildroot(name, table, mirrors) for name, table in top.tables("buildroots").items()
+    }
     suites = {
         name: _suite(name, table, mirrors, roots) for name, table in top.tables("suites").items()
     }
@@ -198,9 +208,12 @@ def _matrix(top: _Table, overrides: Mapping[str, str]) -> Matrix:
     )
 
 
-def _buildroot(name: str, table: _Table) -> BuildRootSpec:
+def _buildroot(name: str, table: _Table, mirrors: Mapping[str, str]) -> BuildRootSpec:
     spec = BuildRootSpec(
-        suite=name, compiler=table.string("compiler"), packages=table.strings("packages")
+        suite=name,
+        mirror=table.mirror(mirrors),
+        compiler=table.string("compiler"),
+        packages=table.strings("packages"),
     )
     table.finish()
     return spec
@@ -209,13 +222,11 @@ def _buildroot(name: str, table: _Table) -> BuildRootSpec:
 def _suite(
     name: str, table: _Table, mirrors: Mapping[str, str], roots: Mapping[str, BuildRootSpec]
 ) -> Suite:
-    mirror, root = table.string("mirror"), table.string("buildroot")
+    mirror, root = table.mirror(mirrors), table.string("buildroot")
     table.finish()
-    if mirror not in mirrors:
-        raise table.error("mirror", f"one of {', '.join(mirrors)}, got {mirror!r}")
     if root not in roots:
         raise table.error("buildroot", f"one of {', '.join(roots)}, got {root!r}")
-    return Suite(name=name, mirror=mirrors[mirror], buildroot=roots[root])
+    return Suite(name=name, mirror=mirror, buildroot=roots[root])
 
 
 def _series(name: str, table: _Table, suites: Mapping[str, Suite]) -> Series:

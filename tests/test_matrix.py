@@ -21,6 +21,7 @@ suites = ["stable"]
 mirror = "debian"
 buildroot = "stable"
 [buildroots.stable]
+mirror = "debian"
 compiler = "gcc-12"
 packages = ["make"]
 """
