@@ -115,6 +115,10 @@ class Fields:
         """Take an object."""
         return Fields(self._source, self._pop(key), self._path(key))
 
+    def nested_or_none(self, key: str) -> "Fields | None":
+        """Take an object or null."""
+        return None if self._null(key) else self.nested(key)
+
     def objects(self, key: str) -> tuple["Fields", ...]:
         """Take a list of objects."""
         values = self.take(key, list, "a list of objects")
