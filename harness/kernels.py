@@ -8,6 +8,7 @@
 A version never changes once it is there; `current` is switched under the series' lock.
 """
 
+import lzma
 import os
 import re
 from collections.abc import Sequence
@@ -30,6 +31,12 @@ from harness.run import Spawner
 _UNPACK_DEADLINE = 600.0
 _SCHEMA = 1
 _MANIFEST = "manifest.json"
+# What virtme-ng needs to mount a 9p root, with what these depend on.
+_BOOT_MODULES = (
+    *("virtio", "virtio_ring", "virtio_pci", "virtio_pci_modern_dev", "virtio_pci_legacy_dev"),
+    *("virtio_mmio", "virtio_console", "netfs", "fscache", "9pnet", "9pnet_virtio", "9p"),
+    "overlay",
+)
 
 
 class KernelUnpackError(HarnessError):
@@ -232,6 +239,7 @@ class KernelStore:
                     f"{found.image.name}: {path.relative_to(temp)} is in none of its packages"
                 )
         _relocate(temp, final, moddir, build)
+        _decompress(moddir)
         phase.update("extracting vmlinux")
         extract_vmlinux(vmlinuz, temp / "vmlinux", spawner=self._spawner)
         if not (moddir / "modules.dep").is_file():
@@ -286,6 +294,17 @@ def _relocate(tree: Path, final: Path, moddir: Path, build: Path) -> None:
             raise KernelUnpackError(f"{link.name}: points to {target}, which no package has")
         link.unlink()
         link.symlink_to(os.path.relpath(tree / target, moddir))
+
+
+def _decompress(moddir: Path) -> None:
+    """Unpack the modules that the guest's initramfs loads.
+
+    Decompressing them in the guest costs 0.4 s of each boot under TCG.
+    """
+    for name in _BOOT_MODULES:
+        for packed in moddir.glob(f"kernel/**/{name}.ko.xz"):
+            packed.with_suffix("").write_bytes(lzma.decompress(packed.read_bytes()))
+            packed.unlink()
 
 
 def _write_manifest(tree: Path, found: KernelPackages, suite: str) -> None:

@@ -4,6 +4,7 @@
 import gzip
 import hashlib
 import http.server
+import lzma
 import os
 import struct
 import subprocess
@@ -106,7 +107,7 @@ class FakeArchive:
             version,
             {
                 f"boot/vmlinuz-{release}": image or bzimage(release, gzip.compress(VMLINUX)),
-                f"{moddir}/kernel/fs/9p.ko": b"",
+                f"{moddir}/kernel/fs/9p.ko.xz": lzma.compress(b"9p"),
                 f"{moddir}/filler": filler,
                 f"{moddir}/modules.order": b"kernel/fs/9p.ko\n",
                 f"{moddir}/modules.builtin": b"",

@@ -92,6 +92,9 @@ def test_a_fetched_kernel_is_complete(lab: Lab) -> None:
     assert kernel.option("CONFIG_UDMA") is None
     assert kernel.moddir is not None
     assert (kernel.moddir / "modules.dep").is_file()
+    # What the guest's initramfs loads is not left for the guest to decompress.
+    assert [path.name for path in kernel.moddir.glob("kernel/fs/*")] == ["9p.ko"]
+    assert (kernel.moddir / "kernel/fs/9p.ko").read_bytes() == b"9p"
     assert (kernel.moddir / "build").resolve() == kernel.build
     assert (kernel.moddir / "source/Makefile").is_file()
     makefile = (kernel.build / "Makefile").read_text()
