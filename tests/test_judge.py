@@ -174,6 +174,14 @@ def test_missing_in_a_vm_that_lived() -> None:
     assert exit_status(text) == 2
 
 
+def test_last_words_belong_to_the_test_that_was_running() -> None:
+    text = stream(("mmap", DYING, None), end=None)
+    expected = (*EXPECTED, "mmap:a.three")
+    judgement = judge(expected, parse(text, NONCE), VmEnd(exit=VmExit.LOST))
+    assert only(judgement, "mmap:a.two").lines == ("writing to NULL",)
+    assert only(judgement, "mmap:a.three").lines == ()
+
+
 def test_missing_in_a_suite_that_ended_before_the_vm_died() -> None:
     text = stream(("mmap", "TAP version 13\n1..1\nok 1 a.one\n", 0), end=None)
     found = verdicts(text, VmEnd(exit=VmExit.LOST))
@@ -303,6 +311,7 @@ def test_notes_and_anomalies_are_told() -> None:
     )
     noisy = replace(section, text=b"ok 9 x\n" * 100)
     problems = judge(["sg:b.one"], replace(transcript, sections=(noisy,)), CLEAN).problems
+    assert len(problems) == 2 + 20 + 1
     assert problems[-1] == "suite sg: 81 more of these"
 
 

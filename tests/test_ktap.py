@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import ktap
@@ -75,7 +75,6 @@ FRAGMENTS = st.sampled_from(
 
 
 @given(st.lists(FRAGMENTS, max_size=60).map("".join))
-@example("".join(" " * n + "KTAP version 1\n" for n in range(3000)))
 def test_any_mixture_of_ktap_parses(text: str) -> None:
     document = ktap.parse(text)
     for test in document.tests:
@@ -164,6 +163,15 @@ def test_parent_is_no_better_than_its_subtests() -> None:
     ]:
         (test,) = ktap.parse("KTAP version 1\n" + parent.format(word, directive)).tests
         assert test.status is status
+
+
+def test_nesting_without_end_is_refused() -> None:
+    depths = range(0, 3000, 2)
+    opening = "".join(" " * depth + "KTAP version 1\n" for depth in depths)
+    closing = "".join(" " * depth + "ok 1 a\n" for depth in reversed(depths))
+    document = ktap.parse(opening + closing)
+    assert "nested too deep" in {problem.text for problem in document.problems}
+    assert [test.ok for test in document.tests] == [True]
 
 
 def test_line_numbers_count_from_the_first_line() -> None:

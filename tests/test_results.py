@@ -133,6 +133,12 @@ def test_what_is_no_document_of_ours(text: str) -> None:
         RunResult.from_json(text, source="r.json")
 
 
+def test_numbers_that_json_does_not_have() -> None:
+    text = run(Status.PASS).to_json().replace('"seconds": null', '"seconds": NaN')
+    with pytest.raises(DocumentError, match=r"^r\.json: not a JSON document: NaN is not JSON$"):
+        RunResult.from_json(text, source="r.json")
+
+
 def test_id_parts() -> None:
     test = TestResult(id="mmap:fixture.variant.test", status=Status.PASS)
     assert (test.suite, test.name) == ("mmap", "fixture.variant.test")
