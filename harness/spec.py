@@ -21,6 +21,8 @@ _EXPRESSION = re.compile(r"[^;{}\n]+")
 LAYOUTS = "layouts.toml"
 # The size of `runs` in selftests/include/udmabuf_test.h.
 MAX_RUNS = 16
+# A test of such a name would be the same C symbol as something of its fixture.
+_TAKEN = ("data", "setup", "teardown")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +184,8 @@ def _fixture(table: Table, layouts: Mapping[str, str]) -> Fixture:
     tests = []
     for row in table.tables("test"):
         tests.append(Test(name=row.name(), guards=row.text("guards")))
+        if tests[-1].name in _TAKEN:
+            raise row.fail("name", f"another name than {', '.join(_TAKEN)}")
         row.finish()
     table.finish()
     if not tests:

@@ -46,7 +46,7 @@ def test_the_ids_are_fixture_variant_test(tmp_path: Path) -> None:
 
 
 def test_defaults_are_what_a_variant_leaves_out(tmp_path: Path) -> None:
-    text = GOOD.replace('expected = "0" }', "}").replace(
+    text = GOOD.replace(', expected = "0" }', " }").replace(
         "variant.zero", 'defaults = { expected = "EPERM" }\nvariant.zero'
     )
     (spec,) = load_specs(write(tmp_path, suite=text))
@@ -99,6 +99,7 @@ def test_permutations_are_variants(tmp_path: Path) -> None:
         ("guards = ", "guard = ", "variant.zero.guard: expected no such key"),
         ("variant.zero", 'variant."ze ro"', "variant.ze ro: expected a lower-case C ident"),
         ('guards = "a wrong', 'guard = "a wrong', "test[answers].guards: expected a string"),
+        ('"answers"', '"setup"', "test[setup].name: expected another name than data"),
         ("[[fixture.test]]", "[fixture.test]", "test: expected an array of tables"),
         ("variant.page", "variant.zero", "suite.toml: not TOML: "),
         ("[[fixture]]", "[[fixtures]]", "fixture: expected an array of tables"),

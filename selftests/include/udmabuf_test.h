@@ -241,6 +241,19 @@ static inline long long count_dmabufs(void)
 	return read_field("/sys/kernel/debug/dma_buf/bufinfo", "Total ");
 }
 
+/* Wait up to five seconds until so many dma-bufs are left. Return: whether it came to that. */
+static inline bool await_dmabufs(long long count)
+{
+	int milliseconds;
+
+	for (milliseconds = 0; milliseconds < 5000; milliseconds++) {
+		if (count_dmabufs() == count)
+			return true;
+		usleep(1000);
+	}
+	return false;
+}
+
 /* Return: long-term pins that somebody holds, in pages. */
 static inline long long count_pins(void)
 {
@@ -248,6 +261,19 @@ static inline long long count_pins(void)
 	read_number("/proc/sys/vm/stat_refresh");
 	return read_field("/proc/vmstat", "nr_foll_pin_acquired ") -
 	       read_field("/proc/vmstat", "nr_foll_pin_released ");
+}
+
+/* Return: the frame of a page that is in memory, else 0; Documentation/admin-guide/mm/pagemap.rst */
+static inline __u64 page_frame(const void *address)
+{
+	off_t offset = (uintptr_t)address / PAGE_BYTES * sizeof(__u64);
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+	__u64 entry = 0;
+
+	if (pread(fd, &entry, sizeof(entry), offset) != sizeof(entry))
+		entry = 0;
+	close(fd);
+	return entry >> 63 ? entry & ((1ULL << 55) - 1) : 0;
 }
 
 /* What must be as before once nobody uses a buffer any more; -1 where it cannot be read. */
@@ -297,6 +323,39 @@ static inline bool check_baseline(struct __test_metadata *_metadata, const struc
 static inline bool driver_is_udmabuf_iov(void)
 {
 	return access(UDMABUF_IOV_MODULE, F_OK) == 0;
+}
+
+static inline FILE *open_parameter(const char *name, const char *mode)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/sys/module/%s/parameters/%s",
+		 driver_is_udmabuf_iov() ? "udmabuf_iov" : "udmabuf", name);
+	return fopen(path, mode);
+}
+
+/* Read one of the driver's module parameters, without the newline. */
+static inline bool read_parameter(const char *name, char value[16])
+{
+	FILE *file = open_parameter(name, "r");
+	bool good;
+
+	if (!file)
+		return false;
+	good = fscanf(file, "%15s", value) == 1;
+	fclose(file);
+	return good;
+}
+
+static inline bool write_parameter(const char *name, const char *value)
+{
+	FILE *file = open_parameter(name, "w");
+	bool good;
+
+	if (!file)
+		return false;
+	good = fputs(value, file) >= 0;
+	return fclose(file) == 0 && good;
 }
 
 /* ---- Sources */

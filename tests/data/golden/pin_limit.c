@@ -1,0 +1,634 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Generated from specs/pin_limit.toml and its template: do not edit.
+ *
+ * What a caller may pin: RLIMIT_MEMLOCK for callers without CAP_IPC_LOCK,
+ * charged at creation and given back at release whoever releases; and the
+ * module's limits, which are read at each call.
+ */
+
+#include "kselftest_harness.h"
+#include "udmabuf_test.h"
+
+#include <linux/capability.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+/* The limit of the tests, in pages, and users that run nothing else. */
+#define LIMIT		16
+#define TEST_UID	61184
+#define OTHER_UID	61185
+
+static long long count_charged(void)
+{
+	return read_field(UDMABUF_IOV_TOTALS, "charged_pages ");
+}
+
+/* Raise or drop CAP_IPC_LOCK. Return: 0 or -errno. */
+static int set_capable(bool capable)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+	__u32 bit = 1U << CAP_IPC_LOCK;
+
+	if (syscall(SYS_capget, &header, data))
+		return -errno;
+	data[0].effective = capable ? data[0].effective | bit : data[0].effective & ~bit;
+	return syscall(SYS_capset, &header, data) ? -errno : 0;
+}
+
+static int set_limit(rlim_t bytes)
+{
+	struct rlimit limit = { .rlim_cur = bytes, .rlim_max = RLIM_INFINITY };
+
+	return setrlimit(RLIMIT_MEMLOCK, &limit) ? -errno : 0;
+}
+
+/* Become a user that has charged nothing yet; the other capabilities stay for the tests. */
+static int set_user(uid_t uid)
+{
+	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	if (syscall(SYS_capget, &header, data) || prctl(PR_SET_KEEPCAPS, 1) ||
+	    setresuid(uid, uid, uid) || syscall(SYS_capset, &header, data))
+		return -errno;
+	return 0;
+}
+
+/* Pin so many pages of anonymous memory. Return: the dma-buf, or -errno. */
+static int pin(int device, void *memory, size_t pages)
+{
+	struct layout layout = { .nr_runs = 1, .runs = { { 0, pages } } };
+
+	return create_iov(device, memory, &layout, UDMABUF_IOV_FLAGS_CLOEXEC);
+}
+
+FIXTURE(memlock)
+{
+	struct baseline before;
+	int device;
+	int sockets[2];
+	char *memory;
+};
+
+FIXTURE_SETUP(memlock)
+{
+	if (!driver_is_udmabuf_iov())
+		SKIP(return, "this driver charges nobody");
+	ASSERT_TRUE(write_parameter("memlock", "iovecs"));
+	self->device = open_device(_metadata);
+	self->memory = mmap(NULL, 2 * LIMIT * PAGE_BYTES, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->memory);
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, self->sockets));
+	ASSERT_EQ(0, set_user(TEST_UID));
+	ASSERT_EQ(0, set_capable(false));
+	ASSERT_EQ(0, set_limit(LIMIT * PAGE_BYTES));
+	baseline_take(&self->before);
+	ASSERT_EQ(0, self->before.charged);
+}
+
+FIXTURE_TEARDOWN(memlock)
+{
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+	EXPECT_TRUE(write_parameter("memlock", "iovecs"));
+}
+
+/* All of the limit can be had again, and no more: nothing stayed charged, nothing was lost. */
+static void check_refund(struct __test_metadata *_metadata, int device, void *memory)
+{
+	int dmabuf = pin(device, memory, LIMIT);
+
+	EXPECT_LE(0, dmabuf);
+	EXPECT_EQ(-ENOMEM, pin(device, memory, 1));
+	close(dmabuf);
+}
+
+/* Guards: an off-by-one in the comparison with the limit */
+TEST_F(memlock, at_limit)
+{
+	int dmabuf = pin(self->device, self->memory, LIMIT);
+
+	ASSERT_LE(0, dmabuf);
+	EXPECT_EQ(LIMIT, count_charged());
+	close(dmabuf);
+	check_refund(_metadata, self->device, self->memory);
+}
+
+/* Guards: B29: no accounting */
+TEST_F(memlock, one_above)
+{
+	EXPECT_EQ(-ENOMEM, pin(self->device, self->memory, LIMIT + 1));
+}
+
+/* Guards: a limit in bytes that is compared with pages */
+TEST_F(memlock, one_below)
+{
+	int dmabuf = pin(self->device, self->memory, LIMIT - 1);
+
+	ASSERT_LE(0, dmabuf);
+	EXPECT_EQ(LIMIT - 1, count_charged());
+	EXPECT_EQ(-ENOMEM, pin(self->device, self->memory, 2));
+	close(dmabuf);
+}
+
+/* Guards: a limit for each buffer instead of for all */
+TEST_F(memlock, several)
+{
+	int fds[4], i;
+
+	for (i = 0; i < 4; i++) {
+		fds[i] = pin(self->device, self->memory, LIMIT / 4);
+		ASSERT_LE(0, fds[i]);
+	}
+	EXPECT_EQ(-ENOMEM, pin(self->device, self->memory, 1));
+	close(fds[0]);
+	fds[0] = pin(self->device, self->memory, LIMIT / 4);
+	EXPECT_LE(0, fds[0]);
+	EXPECT_EQ(-ENOMEM, pin(self->device, self->memory, 1));
+	for (i = 0; i < 4; i++)
+		close(fds[i]);
+}
+
+/* Guards: 2.4e: a page that is named twice and charged once */
+TEST_F(memlock, duplicates)
+{
+	struct layout layout = { .nr_runs = 2, .runs = { { 0, LIMIT / 2 }, { 0, LIMIT / 2 } } };
+	int dmabuf = create_iov(self->device, self->memory, &layout, 0);
+
+	ASSERT_LE(0, dmabuf);
+	EXPECT_EQ(LIMIT, count_charged());
+	close(dmabuf);
+	layout.runs[1].count++;
+	EXPECT_EQ(-ENOMEM, create_iov(self->device, self->memory, &layout, 0));
+}
+
+/* Guards: M22: a charge that an error path keeps, or gives back twice */
+TEST_F(memlock, refund_on_failure)
+{
+	struct layout layout = { .nr_runs = 2, .runs = { { 0, 2 }, { LIMIT, 2 } } };
+
+	munmap(self->memory + LIMIT * PAGE_BYTES, PAGE_BYTES);
+	EXPECT_EQ(-EFAULT, create_iov(self->device, self->memory, &layout, 0));
+	EXPECT_EQ(0, count_charged());
+	check_refund(_metadata, self->device, self->memory);
+}
+
+/* Guards: M7: a charge that stays when no descriptor is free */
+TEST_F(memlock, refund_without_descriptor)
+{
+	struct rlimit files;
+
+	ASSERT_EQ(0, getrlimit(RLIMIT_NOFILE, &files));
+	files.rlim_cur = 0;
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
+	EXPECT_EQ(-EMFILE, pin(self->device, self->memory, LIMIT));
+	files.rlim_cur = files.rlim_max;
+	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
+	EXPECT_EQ(0, count_charged());
+	check_refund(_metadata, self->device, self->memory);
+}
+
+/* Guards: M22: a charge that is given back to the process that releases */
+TEST_F(memlock, refund_by_other)
+{
+	int dmabuf = pin(self->device, self->memory, LIMIT);
+	pid_t child;
+
+	ASSERT_LE(0, dmabuf);
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child) {
+		ASSERT_EQ(0, set_user(OTHER_UID));
+		ASSERT_TRUE(hear(self->sockets[1]));
+		close(dmabuf);
+		EXPECT_EQ(0, count_charged());
+		_exit(0);
+	}
+	close(dmabuf);
+	EXPECT_EQ(-ENOMEM, pin(self->device, self->memory, 1));
+	ASSERT_TRUE(tell(self->sockets[0]));
+	EXPECT_EQ(0, join(child));
+	check_refund(_metadata, self->device, self->memory);
+}
+
+/*
+ * Guards: a charge on the creator's address space, which ends while the pages
+ * stay pinned
+ */
+TEST_F(memlock, creator_exits)
+{
+	pid_t child = fork();
+	int dmabuf;
+
+	ASSERT_LE(0, child);
+	if (!child) {
+		dmabuf = pin(self->device, self->memory, LIMIT);
+		ASSERT_LE(0, dmabuf);
+		ASSERT_EQ(0, send_fd(self->sockets[1], dmabuf));
+		_exit(0);
+	}
+	dmabuf = receive_fd(self->sockets[0]);
+	ASSERT_LE(0, dmabuf);
+	EXPECT_EQ(0, join(child));
+	EXPECT_EQ(LIMIT, count_charged());
+	EXPECT_EQ(-ENOMEM, pin(self->device, self->memory, 1));
+	close(dmabuf);
+	check_refund(_metadata, self->device, self->memory);
+}
+
+/* Guards: a charge for each process: fork() doubles the limit */
+TEST_F(memlock, shared_by_user)
+{
+	int dmabuf = pin(self->device, self->memory, LIMIT / 2);
+	pid_t child;
+
+	ASSERT_LE(0, dmabuf);
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child) {
+		EXPECT_EQ(-ENOMEM, pin(self->device, self->memory, LIMIT / 2 + 1));
+		EXPECT_LE(0, pin(self->device, self->memory, LIMIT / 2));
+		_exit(0);
+	}
+	EXPECT_EQ(0, join(child));
+	close(dmabuf);
+}
+
+/* Guards: one counter for everybody */
+TEST_F(memlock, other_user)
+{
+	int dmabuf = pin(self->device, self->memory, LIMIT);
+	pid_t child;
+
+	ASSERT_LE(0, dmabuf);
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child) {
+		ASSERT_EQ(0, set_user(OTHER_UID));
+		close(dmabuf);
+		check_refund(_metadata, self->device, self->memory);
+		_exit(0);
+	}
+	EXPECT_EQ(0, join(child));
+	EXPECT_EQ(LIMIT, count_charged());
+	close(dmabuf);
+}
+
+/* Guards: no exemption for CAP_IPC_LOCK */
+TEST_F(memlock, capable)
+{
+	int dmabuf;
+
+	ASSERT_EQ(0, set_capable(true));
+	dmabuf = pin(self->device, self->memory, LIMIT + 1);
+	ASSERT_LE(0, dmabuf);
+	EXPECT_EQ(0, count_charged());
+	close(dmabuf);
+}
+
+/*
+ * Guards: a release that looks at the capability again and so keeps the charge
+ */
+TEST_F(memlock, capable_at_release)
+{
+	int dmabuf = pin(self->device, self->memory, LIMIT);
+
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, set_capable(true));
+	close(dmabuf);
+	ASSERT_EQ(0, set_capable(false));
+	check_refund(_metadata, self->device, self->memory);
+}
+
+/*
+ * Guards: a release that looks at the capability again and gives back what was
+ * never charged
+ */
+TEST_F(memlock, charged_at_release)
+{
+	int dmabuf;
+
+	ASSERT_EQ(0, set_capable(true));
+	dmabuf = pin(self->device, self->memory, LIMIT);
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, set_capable(false));
+	close(dmabuf);
+	check_refund(_metadata, self->device, self->memory);
+}
+
+/* Guards: RLIM_INFINITY that overflows or is compared as a number of pages */
+TEST_F(memlock, unlimited)
+{
+	int dmabuf;
+
+	ASSERT_EQ(0, set_limit(RLIM_INFINITY));
+	dmabuf = pin(self->device, self->memory, 2 * LIMIT);
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, set_limit(0));
+	EXPECT_EQ(-ENOMEM, pin(self->device, self->memory, 1));
+	close(dmabuf);
+}
+
+static void check_memfd(struct __test_metadata *_metadata, int device, int expected,
+			long long charged)
+{
+	int memfd = make_memfd(0, (LIMIT + 1) * PAGE_BYTES, F_SEAL_SHRINK);
+	int result = create(device, memfd, 0, (LIMIT + 1) * PAGE_BYTES, 0);
+
+	EXPECT_EQ(-expected, result < 0 ? result : 0);
+	EXPECT_EQ(charged, count_charged());
+	if (result >= 0)
+		close(result);
+	close(memfd);
+}
+
+/* Guards: memfds that are charged although memlock=iovecs */
+TEST_F(memlock, no_limit_for_memfds)
+{
+	check_memfd(_metadata, self->device, 0, 0);
+}
+
+/* Guards: memlock=all without effect */
+TEST_F(memlock, limit_for_all)
+{
+	ASSERT_TRUE(write_parameter("memlock", "all"));
+	check_memfd(_metadata, self->device, ENOMEM, 0);
+	EXPECT_EQ(-ENOMEM, pin(self->device, self->memory, LIMIT + 1));
+	ASSERT_EQ(0, set_limit((LIMIT + 1) * PAGE_BYTES));
+	check_memfd(_metadata, self->device, 0, LIMIT + 1);
+}
+
+/* Guards: memlock=none without effect */
+TEST_F(memlock, limit_for_none)
+{
+	int dmabuf;
+
+	ASSERT_TRUE(write_parameter("memlock", "none"));
+	dmabuf = pin(self->device, self->memory, LIMIT + 1);
+	ASSERT_LE(0, dmabuf);
+	EXPECT_EQ(0, count_charged());
+	/* Nothing was charged, whatever is set at release. */
+	ASSERT_TRUE(write_parameter("memlock", "iovecs"));
+	close(dmabuf);
+	check_refund(_metadata, self->device, self->memory);
+}
+
+/* What the limits of the module are without a test that changes them. */
+static void restore_limits(struct __test_metadata *_metadata, const char *size_limit_mb,
+			   const char *list_limit)
+{
+	EXPECT_TRUE(write_parameter("size_limit_mb", size_limit_mb));
+	EXPECT_TRUE(write_parameter("list_limit", list_limit));
+}
+
+FIXTURE(list_limit)
+{
+	struct baseline before;
+	struct source source;
+	int device;
+	char size_limit_mb[16];
+	char list_limit[16];
+};
+
+/* Entries in one call, with list_limit=4. */
+FIXTURE_VARIANT(list_limit)
+{
+	bool iov;
+	int entries;
+	int expected;
+};
+
+FIXTURE_VARIANT_ADD(list_limit, memfd_below)
+{
+	.iov = false,
+	.entries = 3,
+	.expected = 0,
+};
+
+/* Guards: >= instead of > at the limit */
+FIXTURE_VARIANT_ADD(list_limit, memfd_at)
+{
+	.iov = false,
+	.entries = 4,
+	.expected = 0,
+};
+
+/* Guards: no check of list_limit */
+FIXTURE_VARIANT_ADD(list_limit, memfd_above)
+{
+	.iov = false,
+	.entries = 5,
+	.expected = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(list_limit, iov_below)
+{
+	.iov = true,
+	.entries = 3,
+	.expected = 0,
+};
+
+/* Guards: >= instead of > at the limit */
+FIXTURE_VARIANT_ADD(list_limit, iov_at)
+{
+	.iov = true,
+	.entries = 4,
+	.expected = 0,
+};
+
+/* Guards: no check of list_limit */
+FIXTURE_VARIANT_ADD(list_limit, iov_above)
+{
+	.iov = true,
+	.entries = 5,
+	.expected = EINVAL,
+};
+
+FIXTURE_SETUP(list_limit)
+{
+	static const struct layout anon = { .backing = ANON, .pages = 4 };
+	static const struct layout shmem = { .backing = SHMEM, .pages = 4 };
+
+	if (!source_open(_metadata, &self->source, variant->iov ? &anon : &shmem))
+		return;
+	ASSERT_TRUE(read_parameter("size_limit_mb", self->size_limit_mb));
+	ASSERT_TRUE(read_parameter("list_limit", self->list_limit));
+	self->device = open_device(_metadata);
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(list_limit)
+{
+	restore_limits(_metadata, self->size_limit_mb, self->list_limit);
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+/* Guards: the check of the row, or a limit that is read once at load */
+TEST_F(list_limit, answers)
+{
+	struct layout layout = { .nr_runs = variant->entries };
+	int result, i;
+
+	for (i = 0; i < variant->entries; i++) {
+		layout.runs[i].first = i % 4;
+		layout.runs[i].count = 1;
+	}
+	ASSERT_TRUE(write_parameter("list_limit", "4"));
+	result = variant->iov ? create_iov(self->device, self->source.map, &layout, 0) :
+				create_list(self->device, self->source.memfd, &layout, 0);
+	EXPECT_EQ(-variant->expected, result < 0 ? result : 0);
+	if (result >= 0)
+		close(result);
+}
+
+FIXTURE(size_limit)
+{
+	struct baseline before;
+	struct layout layout;
+	struct source source;
+	int device;
+	char size_limit_mb[16];
+	char list_limit[16];
+};
+
+/* Pages in one buffer, and the value of size_limit_mb. */
+FIXTURE_VARIANT(size_limit)
+{
+	bool iov;
+	__u32 limit_mb;
+	size_t pages;
+	int expected;
+};
+
+FIXTURE_VARIANT_ADD(size_limit, memfd_at)
+{
+	.iov = false,
+	.limit_mb = 1,
+	.pages = 256,
+	.expected = 0,
+};
+
+/* Guards: no check of size_limit_mb */
+FIXTURE_VARIANT_ADD(size_limit, memfd_above)
+{
+	.iov = false,
+	.limit_mb = 1,
+	.pages = 257,
+	.expected = EINVAL,
+};
+
+/*
+ * Guards: M11, CVE-2025-37803: a limit in bytes in 32 bits, which 4096 MiB
+ * makes 0
+ */
+FIXTURE_VARIANT_ADD(size_limit, memfd_overflow)
+{
+	.iov = false,
+	.limit_mb = 4096,
+	.pages = 256,
+	.expected = 0,
+};
+
+FIXTURE_VARIANT_ADD(size_limit, memfd_zero)
+{
+	.iov = false,
+	.limit_mb = 0,
+	.pages = 2,
+	.expected = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(size_limit, iov_at)
+{
+	.iov = true,
+	.limit_mb = 1,
+	.pages = 256,
+	.expected = 0,
+};
+
+/* Guards: B32: no check of size_limit_mb */
+FIXTURE_VARIANT_ADD(size_limit, iov_above)
+{
+	.iov = true,
+	.limit_mb = 1,
+	.pages = 257,
+	.expected = EINVAL,
+};
+
+/* Guards: M11, CVE-2025-37803 */
+FIXTURE_VARIANT_ADD(size_limit, iov_overflow)
+{
+	.iov = true,
+	.limit_mb = 4096,
+	.pages = 256,
+	.expected = 0,
+};
+
+FIXTURE_VARIANT_ADD(size_limit, iov_largest)
+{
+	.iov = true,
+	.limit_mb = ~0U >> 1,
+	.pages = 256,
+	.expected = 0,
+};
+
+FIXTURE_VARIANT_ADD(size_limit, iov_zero)
+{
+	.iov = true,
+	.limit_mb = 0,
+	.pages = 2,
+	.expected = EINVAL,
+};
+
+FIXTURE_SETUP(size_limit)
+{
+	char limit_mb[16];
+
+	self->layout.backing = variant->iov ? ANON : SHMEM;
+	self->layout.pages = variant->pages;
+	if (!source_open(_metadata, &self->source, &self->layout))
+		return;
+	ASSERT_TRUE(read_parameter("size_limit_mb", self->size_limit_mb));
+	ASSERT_TRUE(read_parameter("list_limit", self->list_limit));
+	snprintf(limit_mb, sizeof(limit_mb), "%u", variant->limit_mb);
+	ASSERT_TRUE(write_parameter("size_limit_mb", limit_mb));
+	self->device = open_device(_metadata);
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(size_limit)
+{
+	restore_limits(_metadata, self->size_limit_mb, self->list_limit);
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+/* Guards: the check of the row, or a limit that is read once at load */
+TEST_F(size_limit, answers)
+{
+	int result;
+
+	self->layout.nr_runs = 1;
+	self->layout.runs[0].count = variant->pages;
+	result = export_source(self->device, &self->source);
+	EXPECT_EQ(-variant->expected, result < 0 ? result : 0);
+	if (result >= 0)
+		close(result);
+}
+
+/* Guards: a limit for each entry instead of for all */
+TEST_F(size_limit, sum)
+{
+	int result;
+
+	self->layout.nr_runs = 2;
+	self->layout.runs[0].count = variant->pages - 1;
+	self->layout.runs[1].first = variant->pages - 1;
+	self->layout.runs[1].count = 1;
+	result = export_source(self->device, &self->source);
+	EXPECT_EQ(-variant->expected, result < 0 ? result : 0);
+	if (result >= 0)
+		close(result);
+}
+
+TEST_HARNESS_MAIN
