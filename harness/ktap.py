@@ -216,8 +216,9 @@ class _Parser:
     def _add(self, level: _Level, line: Line) -> None:
         """Append a result to its level, with all that waited for it."""
         diagnostics, directive = tuple(level.pending), line.directive
-        # kselftest_harness.h has no directive for it, only this diagnostic.
-        if not (line.ok or directive) and f"{line.name}: {_TERMINATED}" in diagnostics:
+        # kselftest_harness.h has no directive for it, only this diagnostic, with the bare name.
+        bare = line.name.rpartition(".")[2]
+        if not (line.ok or directive) and f"{bare}: {_TERMINATED}" in diagnostics:
             directive = "TIMEOUT"
         test = Test(
             name=line.name,
