@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """JSON documents of ours: read strictly, key by key; written whole or not at all."""
 
+import errno
 import json
 import os
 import tempfile
@@ -12,6 +13,8 @@ from typing import TypeVar
 from harness.errors import HarnessError
 
 T = TypeVar("T")
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class DocumentError(HarnessError):
@@ -197,9 +200,8 @@ def write_text(path: Path, text: str) -> None:
         if temporary is not None:
             with suppress(OSError):
                 temporary.unlink()
-        raise HarnessError(
-            f"{path}: cannot write: {error.strerror}", hint="free some space and try again"
-        ) from None
+        hint = "free some space and try again" if error.errno in _NO_ROOM else None
+        raise HarnessError(f"{path}: cannot write: {error.strerror}", hint=hint) from None
 
 
 def _umask() -> int:

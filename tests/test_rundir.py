@@ -232,15 +232,17 @@ def test_a_full_disk_leaves_no_half_written_file(run: Path, room: int) -> None:
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     with (
         files_no_larger_than(room),
-        pytest.raises(HarnessError, match=r"results\.json: cannot write: File too large"),
+        pytest.raises(HarnessError, match=r"results\.json: cannot write: File too large") as error,
     ):
         rejudge(run)
+    assert error.value.hint == "free some space and try again"
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
 def test_a_folder_that_went_away(run: Path) -> None:
-    with pytest.raises(HarnessError, match=r"manifest\.json: cannot write: No such file"):
+    with pytest.raises(HarnessError, match=r"manifest\.json: cannot write: No such file") as error:
         save_manifest(run / "gone", MANIFEST)
+    assert error.value.hint is None
 
 
 def test_files_have_the_users_own_mode(run: Path) -> None:
