@@ -1,0 +1,353 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Generated from specs/fork.toml and its template: do not edit.
+ *
+ * After fork() the parent and the buffer stay together: what the parent writes
+ * is in the buffer, what the child writes to private memory is not. Memory that
+ * is shared stays shared by all three.
+ */
+
+#include "kselftest_harness.h"
+#include "udmabuf_test.h"
+
+#define PAGES	4
+
+enum kind { SMALL_PAGES, TRANSPARENT_HUGE, HUGE_PAGES, PRIVATE_FILE };
+
+/* What happens to the memory between its creation and the writes. */
+enum change { NOTHING, PROTECT, PAGE_OUT };
+
+FIXTURE(cow)
+{
+	struct baseline before;
+	int device;
+	int sockets[2];
+	char *memory;
+	size_t bytes;
+	void *buffer;
+};
+
+/* Memory of the parent, and what the child does with it. */
+FIXTURE_VARIANT(cow)
+{
+	int kind;
+	int change;
+};
+
+FIXTURE_VARIANT_ADD(cow, anon)
+{
+	.kind = SMALL_PAGES,
+	.change = NOTHING,
+};
+
+/*
+ * Guards: memory that is write-protected and made writable again is copied away
+ * from the buffer
+ */
+FIXTURE_VARIANT_ADD(cow, anon_mprotect)
+{
+	.kind = SMALL_PAGES,
+	.change = PROTECT,
+};
+
+/* Guards: reclaim that takes a pinned page */
+FIXTURE_VARIANT_ADD(cow, anon_pageout)
+{
+	.kind = SMALL_PAGES,
+	.change = PAGE_OUT,
+};
+
+FIXTURE_VARIANT_ADD(cow, file)
+{
+	.kind = PRIVATE_FILE,
+	.change = NOTHING,
+};
+
+FIXTURE_VARIANT_ADD(cow, thp)
+{
+	.kind = TRANSPARENT_HUGE,
+	.change = NOTHING,
+};
+
+FIXTURE_VARIANT_ADD(cow, thp_mprotect)
+{
+	.kind = TRANSPARENT_HUGE,
+	.change = PROTECT,
+};
+
+FIXTURE_VARIANT_ADD(cow, hugetlb)
+{
+	.kind = HUGE_PAGES,
+	.change = NOTHING,
+};
+
+/* Return: whether the memory at @address is one huge page. */
+static bool is_huge(const void *address)
+{
+	__u64 frame = page_frame(address);
+	size_t i;
+
+	for (i = 1; i < HUGE_PAGE_BYTES / PAGE_BYTES; i++)
+		if (page_frame((const char *)address + i * PAGE_BYTES) != frame + i)
+			return false;
+	return frame && frame % (HUGE_PAGE_BYTES / PAGE_BYTES) == 0;
+}
+
+FIXTURE_SETUP(cow)
+{
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS, fd = -1;
+	size_t room = PAGES * PAGE_BYTES;
+
+	if (!driver_is_udmabuf_iov())
+		SKIP(return, "this driver does not take iovecs");
+	switch (variant->kind) {
+	case SMALL_PAGES:
+		break;
+	case TRANSPARENT_HUGE:
+		room = 2 * HUGE_PAGE_BYTES;
+		break;
+	case HUGE_PAGES:
+		/* One for the parent, one for the child's copy. */
+		if (!reserve_huge_pages(2))
+			SKIP(return, "not enough memory for 2 huge pages");
+		flags |= MAP_HUGETLB | MFD_HUGE_2MB;
+		room = HUGE_PAGE_BYTES;
+		break;
+	case PRIVATE_FILE:
+		flags = MAP_PRIVATE;
+		fd = open("/proc/self/exe", O_RDONLY);
+		break;
+	}
+	self->memory = mmap(NULL, room, PROT_READ | PROT_WRITE, flags, fd, 0);
+	ASSERT_NE(MAP_FAILED, self->memory);
+	self->bytes = PAGES * PAGE_BYTES;
+	if (variant->kind == TRANSPARENT_HUGE) {
+		uintptr_t next = (uintptr_t)self->memory + HUGE_PAGE_BYTES - 1;
+
+		self->memory = (char *)(next / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES);
+		madvise(self->memory, HUGE_PAGE_BYTES, MADV_HUGEPAGE);
+		self->memory[0] = 1;
+		if (!is_huge(self->memory))
+			SKIP(return, "no transparent huge page to be had");
+	}
+	fill_pages(self->memory, SEED_SOURCE, PAGES);
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, self->sockets));
+	self->device = open_device(_metadata);
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(cow)
+{
+	munmap(self->buffer, self->bytes);
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+/* Make a buffer of the memory and map it; the mapping is all that is left of it. */
+static void export_memory(struct __test_metadata *_metadata, FIXTURE_DATA(cow) *self)
+{
+	static const struct layout layout = { .nr_runs = 1, .runs = { { 0, PAGES } } };
+	int dmabuf = create_iov(self->device, self->memory, &layout, 0);
+
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, map_shared(dmabuf, self->bytes, &self->buffer));
+	close(dmabuf);
+}
+
+static void change_memory(struct __test_metadata *_metadata, FIXTURE_DATA(cow) *self,
+			  enum change change)
+{
+	switch (change) {
+	case NOTHING:
+		break;
+	case PROTECT:
+		ASSERT_EQ(0, mprotect(self->memory, self->bytes, PROT_READ));
+		ASSERT_EQ(0, mprotect(self->memory, self->bytes, PROT_READ | PROT_WRITE));
+		break;
+	case PAGE_OUT:
+		ASSERT_EQ(0, madvise(self->memory, self->bytes, MADV_PAGEOUT));
+		break;
+	}
+}
+
+/* A child that finds the pattern @seed in its copy and writes its own when it is told to. */
+static pid_t fork_writer(struct __test_metadata *_metadata, FIXTURE_DATA(cow) *self,
+			 unsigned int seed)
+{
+	pid_t child = fork();
+
+	ASSERT_LE(0, child);
+	if (child)
+		return child;
+	ASSERT_TRUE(hear(self->sockets[1]));
+	EXPECT_EQ(0, check_pages(_metadata, self->memory, seed, PAGES));
+	fill_pages(self->memory, SEED_CHILD, PAGES);
+	ASSERT_TRUE(tell(self->sockets[1]));
+	/* Stay alive: a page that only one process has is not copied. */
+	ASSERT_TRUE(hear(self->sockets[1]));
+	EXPECT_EQ(0, check_pages(_metadata, self->memory, SEED_CHILD, PAGES));
+	_exit(0);
+}
+
+static void let_child_write(struct __test_metadata *_metadata, FIXTURE_DATA(cow) *self)
+{
+	ASSERT_TRUE(tell(self->sockets[0]));
+	ASSERT_TRUE(hear(self->sockets[0]));
+}
+
+static void end_child(struct __test_metadata *_metadata, FIXTURE_DATA(cow) *self, pid_t child)
+{
+	ASSERT_TRUE(tell(self->sockets[0]));
+	EXPECT_EQ(0, join(child));
+}
+
+/*
+ * Guards: B10: references that fork() does not take for pins, so that the
+ * parent gets the copy
+ */
+TEST_F(cow, parent_writes_first)
+{
+	pid_t child;
+
+	export_memory(_metadata, self);
+	child = fork_writer(_metadata, self, SEED_SOURCE);
+	change_memory(_metadata, self, variant->change);
+	fill_pages(self->memory, SEED_BUFFER, PAGES);
+	EXPECT_EQ(0, check_pages(_metadata, self->buffer, SEED_BUFFER, PAGES));
+	let_child_write(_metadata, self);
+	EXPECT_EQ(0, check_pages(_metadata, self->buffer, SEED_BUFFER, PAGES));
+	EXPECT_EQ(0, check_pages(_metadata, self->memory, SEED_BUFFER, PAGES));
+	end_child(_metadata, self, child);
+}
+
+/* Guards: B10: a child that keeps the buffer's page and writes to it */
+TEST_F(cow, child_writes_first)
+{
+	pid_t child;
+
+	export_memory(_metadata, self);
+	child = fork_writer(_metadata, self, SEED_SOURCE);
+	change_memory(_metadata, self, variant->change);
+	let_child_write(_metadata, self);
+	EXPECT_EQ(0, check_pages(_metadata, self->buffer, SEED_SOURCE, PAGES));
+	fill_pages(self->memory, SEED_BUFFER, PAGES);
+	EXPECT_EQ(0, check_pages(_metadata, self->buffer, SEED_BUFFER, PAGES));
+	end_child(_metadata, self, child);
+}
+
+/* Guards: B10: a buffer whose page has become the child's */
+TEST_F(cow, buffer_writes)
+{
+	pid_t child;
+
+	export_memory(_metadata, self);
+	child = fork_writer(_metadata, self, SEED_SOURCE);
+	change_memory(_metadata, self, variant->change);
+	fill_pages(self->buffer, SEED_BUFFER, PAGES);
+	EXPECT_EQ(0, check_pages(_metadata, self->memory, SEED_BUFFER, PAGES));
+	let_child_write(_metadata, self);
+	EXPECT_EQ(0, check_pages(_metadata, self->memory, SEED_BUFFER, PAGES));
+	end_child(_metadata, self, child);
+}
+
+/*
+ * Guards: pins without FOLL_WRITE, of pages that are still shared with the
+ * child
+ */
+TEST_F(cow, forked_before)
+{
+	pid_t child = fork_writer(_metadata, self, SEED_SOURCE);
+
+	change_memory(_metadata, self, variant->change);
+	export_memory(_metadata, self);
+	fill_pages(self->memory, SEED_BUFFER, PAGES);
+	EXPECT_EQ(0, check_pages(_metadata, self->buffer, SEED_BUFFER, PAGES));
+	let_child_write(_metadata, self);
+	EXPECT_EQ(0, check_pages(_metadata, self->buffer, SEED_BUFFER, PAGES));
+	end_child(_metadata, self, child);
+}
+
+FIXTURE(shared)
+{
+	struct baseline before;
+	struct source source;
+	size_t bytes;
+};
+
+/* Shared memory. */
+FIXTURE_VARIANT(shared)
+{
+	struct layout layout;
+};
+
+FIXTURE_VARIANT_ADD(shared, shmem_inner)
+{
+	.layout = {
+		.backing = SHMEM,
+		.pages = 6,
+		.nr_runs = 1,
+		.runs = { { 1, 4 } },
+	},
+};
+
+FIXTURE_VARIANT_ADD(shared, shmem_many)
+{
+	.layout = {
+		.backing = SHMEM,
+		.pages = 8,
+		.nr_runs = 4,
+		.runs = { { 6, 1 }, { 0, 2 }, { 4, 2 }, { 3, 1 } },
+	},
+};
+
+FIXTURE_VARIANT_ADD(shared, hugetlb_many)
+{
+	.layout = {
+		.backing = HUGETLB,
+		.pages = 1024,
+		.nr_runs = 4,
+		.runs = { { 1023, 1 }, { 511, 2 }, { 0, 1 }, { 700, 3 } },
+	},
+};
+
+FIXTURE_SETUP(shared)
+{
+	if (!source_open(_metadata, &self->source, &variant->layout))
+		return;
+	self->bytes = layout_pages(&variant->layout) * PAGE_BYTES;
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(shared)
+{
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+/* Guards: a copy of the memory where it is meant to be shared */
+TEST_F(shared, all_see_all)
+{
+	int device = open_device(_metadata);
+	int dmabuf = export_source(device, &self->source);
+	pid_t child;
+	void *map;
+
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, map_shared(dmabuf, self->bytes, &map));
+	close(dmabuf);
+	close(device);
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child) {
+		fill_pages(self->source.map, SEED_CHILD, variant->layout.pages);
+		EXPECT_EQ(0, check_buffer(_metadata, map, SEED_CHILD, &variant->layout));
+		_exit(0);
+	}
+	EXPECT_EQ(0, join(child));
+	EXPECT_EQ(0, check_buffer(_metadata, map, SEED_CHILD, &variant->layout));
+	fill_buffer(map, SEED_BUFFER, &variant->layout);
+	EXPECT_TRUE(check_page(_metadata, self->source.map +
+			       layout_source_page(&variant->layout, 0) * PAGE_BYTES, SEED_BUFFER,
+			       layout_source_page(&variant->layout, 0)));
+	munmap(map, self->bytes);
+}
+
+TEST_HARNESS_MAIN
