@@ -25,7 +25,7 @@
 
 /* 6.4: x86 got tags to remove, by a mask that is exported only per mm. */
 #ifndef untagged_addr_remote
-#define untagged_addr_remote(mm, addr)	untagged_addr(addr)
+#define untagged_addr_remote(mm, addr)	((void)(mm), untagged_addr(addr))
 #endif
 
 static inline long uiov_pin_user_pages(unsigned long start, unsigned long nr,

@@ -12,6 +12,8 @@ set -eu
 inc=$1/include/linux
 symvers=$2/Module.symvers
 
+[ -r "$inc/dma-buf.h" ] && [ -r "$symvers" ]
+
 have() {
 	printf ' -DHAVE_%s' "$1"
 }

@@ -23,8 +23,8 @@
 #include "compat.h"
 #include "udmabuf_iov.h"
 
-/* Nothing is allocated that the page allocator or kvmalloc() warns about. */
-#define UIOV_MAX_PAGES	((u64)INT_MAX / sizeof(struct page *))
+/* kvmalloc() warns above INT_MAX; sizes and offsets of mmap() are longs. */
+#define UIOV_MAX_PAGES	min_t(u64, INT_MAX / sizeof(struct page *), LONG_MAX >> PAGE_SHIFT)
 
 static char *device_name = "udmabuf";
 module_param(device_name, charp, 0444);
@@ -117,8 +117,7 @@ void *uiov_alloc_array(size_t n, size_t size)
 void uiov_buf_free(struct uiov_buf *buf)
 {
 	uiov_unregister(buf);
-	if (buf->pins)
-		uiov_unpin(buf);
+	uiov_unpin(buf);
 	uiov_uncharge(&buf->charge);
 	kvfree(buf->pins);
 	kvfree(buf->pages);
@@ -137,16 +136,18 @@ static struct uiov_buf *buf_alloc(enum uiov_kind kind, pgoff_t nr_pages)
 	buf->nr_pages = nr_pages;
 	mutex_init(&buf->lock);
 	INIT_LIST_HEAD(&buf->mappings);
-	INIT_LIST_HEAD(&buf->node);
-
-	buf->pages = uiov_alloc_array(nr_pages, sizeof(*buf->pages));
-	buf->pins = uiov_alloc_array(BITS_TO_LONGS(nr_pages), sizeof(*buf->pins));
-	if (!buf->pages || !buf->pins) {
-		uiov_buf_free(buf);
-		return NULL;
-	}
-	bitmap_zero(buf->pins, nr_pages);
 	return buf;
+}
+
+static int alloc_pages_and_pins(struct uiov_buf *buf)
+{
+	buf->pages = uiov_alloc_array(buf->nr_pages, sizeof(*buf->pages));
+	buf->pins = uiov_alloc_array(BITS_TO_LONGS(buf->nr_pages), sizeof(*buf->pins));
+	if (!buf->pages || !buf->pins)
+		return -ENOMEM;
+
+	bitmap_zero(buf->pins, buf->nr_pages);
+	return 0;
 }
 
 static int pin_entries(struct uiov_buf *buf, const struct uiov_request *req)
@@ -188,6 +189,8 @@ static struct uiov_buf *buf_create(const struct uiov_request *req)
 
 	err = uiov_charge(&buf->charge, req->nr_pages, memlock_applies(req->kind));
 	if (!err)
+		err = alloc_pages_and_pins(buf);
+	if (!err)
 		err = pin_entries(buf, req);
 	if (!err)
 		err = uiov_register(buf);
@@ -226,7 +229,7 @@ static u64 max_pages(void)
 {
 	u64 limit = (u64)READ_ONCE(size_limit_mb) << (20 - PAGE_SHIFT);
 
-	return min(limit, UIOV_MAX_PAGES);
+	return min_t(u64, limit, UIOV_MAX_PAGES);
 }
 
 /* Add one entry to *@total, a number of pages not above @limit. */

@@ -31,7 +31,7 @@
  * they are gone. Stop half way: what other tasks can add between our pin and
  * our check is far less than the other half.
  */
-#define UIOV_MAX_REFS	(1 << 30)
+#define UIOV_MAX_REFS	(INT_MAX / 2)
 
 static bool too_many_refs(struct page *page)
 {
@@ -68,7 +68,7 @@ static enum memory_kind memory_kind(const struct file *file)
  * is pinned is the caller's own anonymous copy. Shared ones: only where the
  * pages have no backing store that could be written behind its owner's back.
  */
-static int check_vma(const struct vm_area_struct *vma)
+static int check_vma(struct vm_area_struct *vma)
 {
 	if (vma->vm_flags & (VM_IO | VM_PFNMAP | VM_MIXEDMAP))
 		return -EOPNOTSUPP;
@@ -79,7 +79,7 @@ static int check_vma(const struct vm_area_struct *vma)
 	} else {
 #ifndef HAVE_FORK_COPIES_PINNED_HUGETLB
 		/* fork() would leave the buffer with the child's page. */
-		if (is_vm_hugetlb_page((struct vm_area_struct *)vma))
+		if (is_vm_hugetlb_page(vma))
 			return -EOPNOTSUPP;
 #endif
 	}
@@ -439,7 +439,7 @@ static void unpin_run(struct uiov_buf *buf, unsigned long first, unsigned long e
 
 /**
  * uiov_unpin() - give back every reference of a buffer
- * @buf: complete, or as far as a failed pin got
+ * @buf: complete, or as far as a failed call got (nr_pinned tells)
  *
  * All pages are marked dirty: a device, or the CPU through our PFN mapping, may
  * have written without the page tables of the owner knowing.

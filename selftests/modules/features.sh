@@ -9,6 +9,8 @@ dma_buf_h=$1/include/linux/dma-buf.h
 module_h=$1/include/linux/module.h
 symvers=$2/Module.symvers
 
+[ -r "$dma_buf_h" ] && [ -r "$symvers" ]
+
 have() {
 	printf ' -DHAVE_%s' "$1"
 }

@@ -55,15 +55,15 @@ bool importer_direction_valid(u32 direction)
 /* Add an object that holds the dma-buf @fd and nothing else yet. */
 struct importer_object *importer_new(struct importer_session *session, s32 fd)
 {
-	struct dma_buf *dmabuf = dma_buf_get(fd);
-	struct importer_object *obj;
+	struct importer_object *obj = kzalloc(sizeof(*obj), GFP_KERNEL);
+	struct dma_buf *dmabuf;
 
-	if (IS_ERR(dmabuf))
-		return ERR_CAST(dmabuf);
-	obj = kzalloc(sizeof(*obj), GFP_KERNEL);
-	if (!obj) {
-		dma_buf_put(dmabuf);
+	if (!obj)
 		return ERR_PTR(-ENOMEM);
+	dmabuf = dma_buf_get(fd);
+	if (IS_ERR(dmabuf)) {
+		kfree(obj);
+		return ERR_CAST(dmabuf);
 	}
 
 	obj->dmabuf = dmabuf;
