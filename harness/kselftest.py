@@ -21,12 +21,12 @@ _DEADLINE = 120.0
 
 
 class CompileError(HarnessError):
-    """A suite does not compile: ``output`` has the compiler's own lines."""
+    """A suite does not compile: ``lines`` has the compiler's own lines."""
 
     def __init__(self, suite: str, output: str) -> None:
         errors = [line for line in output.splitlines() if "error" in line] or [output.strip()]
         super().__init__(f"suite {suite} does not compile: {errors[0]}")
-        self.output = output
+        self.lines = tuple(output.splitlines())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

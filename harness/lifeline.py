@@ -42,8 +42,8 @@ def main(argv: list[str]) -> int:
             os._exit(126)
     # A handler and not SIG_IGN: an ignored signal would stay ignored in nobody's favour if this
     # process ever execs, and the group's SIGTERM is meant for the command, not for its supervisor.
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)
+    for caught in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(caught, lambda *_: None)
     status = _supervise(lifeline, child)
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)

@@ -149,7 +149,7 @@ def test_a_compile_error_shows_the_compilers_lines(source: Path, tmp_path: Path)
     template.write_text(TEMPLATE.replace("variant->value", "variant->valeu"))
     with pytest.raises(CompileError, match=r"suite does not compile: suite\.c:.*valeu") as info:
         build_in(source, tmp_path / "cache")
-    assert "suite.c: In function" in info.value.output
+    assert "suite.c: In function" in "\n".join(info.value.lines)
     assert [path for path in (tmp_path / "cache").iterdir() if path.is_dir()] == []
 
 
