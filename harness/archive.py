@@ -227,18 +227,14 @@ class Archive:
                 (self._root / folder).mkdir(parents=True, exist_ok=True)
             # An empty dpkg status: nothing is installed here.
             (self._root / "status").touch()
-            (self._root / "apt.conf").write_text(_CONF.format(root=self._root) + self._settings())
+            settings = "\n".join((_CONF.format(root=self._root), *host_settings(self._host), ""))
+            (self._root / "apt.conf").write_text(settings)
             trust = "Trusted: yes" if self._keyring is None else f"Signed-By: {self._keyring}"
             (self._root / "etc/sources.list.d").mkdir(exist_ok=True)
             (self._root / "etc/sources.list.d/suite.sources").write_text(
                 f"Types: deb\nURIs: {self.suite.mirror}\nSuites: {self.suite.name}\n"
                 f"Components: main\n{trust}\n"
             )
-
-    def _settings(self) -> str:
-        """Return those of the host's apt settings that we need, as apt.conf text."""
-        dump = self._host.run(("apt-config", "dump"), deadline=_QUERY_DEADLINE).output
-        return "".join(f"{line}\n" for line in dump.splitlines() if _HOST_SETTINGS.match(line))
 
     def _fetch(self, command: Sequence[str], title: str, phase: Phase, deadline: float) -> None:
         argv = ("apt-get", "-qq", "-o", "APT::Status-Fd=1", *command)
@@ -294,6 +290,12 @@ class Archive:
             name: tuple(sorted(found, key=lambda one: Version(one.version), reverse=True))
             for name, found in index.items()
         }
+
+
+def host_settings(spawner: Spawner) -> tuple[str, ...]:
+    """Return those of the host's apt settings that a private apt needs, as apt.conf lines."""
+    dump = spawner.run(("apt-config", "dump"), deadline=_QUERY_DEADLINE).output
+    return tuple(line for line in dump.splitlines() if _HOST_SETTINGS.match(line))
 
 
 def _depends(stanza: Packages) -> tuple[tuple[tuple[str, str | None], ...], ...]:
