@@ -290,16 +290,18 @@ class _Watch:
         if size != self._console_size:
             self._console_size, self._heard = size, time.monotonic()
         now = time.monotonic()
-        if self.boot_seconds is None and now >= self.start + self._deadlines.boot:
-            return VmExit.NEVER_BOOTED, (
-                f"no userspace within {self._deadlines.boot:.0f} s; "
-                f"last on the console: {self._last_words()}"
-            )
         if now >= self.start + self._deadlines.total:
-            return VmExit.DEADLINE, f"not done after {self._deadlines.total:.0f} s"
-        if now >= self._heard + self._deadlines.silence:
-            return VmExit.SILENT, f"not a byte for {self._deadlines.silence:.0f} s"
-        return None
+            exit_, words = VmExit.DEADLINE, f"not done after {self._deadlines.total:.0f} s"
+        elif now >= self._heard + self._deadlines.silence:
+            exit_, words = VmExit.SILENT, f"not a byte for {self._deadlines.silence:.0f} s"
+        elif self.boot_seconds is None and now >= self.start + self._deadlines.boot:
+            exit_, words = VmExit.NEVER_BOOTED, f"not within {self._deadlines.boot:.0f} s"
+        else:
+            return None
+        if self.boot_seconds is None:
+            last = self._last_words()
+            return VmExit.NEVER_BOOTED, f"no userspace: {words}; last on the console: {last}"
+        return exit_, words
 
     def _gone(self) -> tuple[VmExit, str]:
         """Classify a VM whose results channel has closed."""

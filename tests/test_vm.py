@@ -19,14 +19,14 @@ TCG = Accelerator(kvm=False, why="test")
 GENEROUS = Deadlines(boot=30, silence=30, total=60)
 
 
-def fake_kernel(image: Path = Path("/boot/vmlinux")) -> Kernel:
+def fake_kernel(*, config: Path = Path("/build/.config")) -> Kernel:
     return Kernel(
         name="6.12",
         release="6.12.0-fake",
-        image=image,
+        image=Path("/boot/vmlinux"),
         moddir=None,
         build=Path("/build"),
-        config=Path("/build/.config"),
+        config=config,
         package=None,
         sha256="0" * 64,
         compiler=None,
@@ -165,3 +165,9 @@ def test_plan_text() -> None:
         plan.text()
         == "nonce ab\npatience 4\nmodule drv.ko a=1 b=2\nsuite mmap\nsuite sg -r a.b -r a.c\n"
     )
+
+
+def test_silence_before_userspace_is_a_failed_boot(tmp_path: Path) -> None:
+    end = replay("never_boots", tmp_path, Deadlines(boot=30, silence=0.5, total=60))
+    assert end.exit is VmExit.NEVER_BOOTED
+    assert "Unable to mount root fs" in end.detail
