@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The verbs of the command line: each takes the parsed arguments, returns an exit status."""
+
+import argparse
+
+from rich.table import Table
+
+from harness import benchmark, doctoring, runner
+from harness.place import Place
+from harness.rundir import rejudge
+from harness.table import print_run
+
+
+def check(arguments: argparse.Namespace, place: Place) -> int:
+    """`harness check`: 0 all passed, 1 a test failed, 2 not everything could be judged."""
+    kernel = arguments.kernel or runner.default_kernel(place)
+    result, folder = runner.check(place, kernel, arguments.tests)
+    print_run(result, folder, place.progress.console, verbose=arguments.verbose)
+    return result.exit_status
+
+
+def parse(arguments: argparse.Namespace, place: Place) -> int:
+    """`harness parse`: the same verdicts from a run's files alone."""
+    result = rejudge(arguments.folder)
+    print_run(result, arguments.folder, place.progress.console, verbose=arguments.verbose)
+    return result.exit_status
+
+
+def list_kernels(arguments: argparse.Namespace, place: Place) -> int:
+    """`harness kernels`: what can be named, and what is cached."""
+    default = runner.default_kernel(place)
+    table = Table("series", "Debian suites", "cached", "MiB", box=None, pad_edge=False)
+    for entry in runner.kernel_store(place).listing():
+        cached = "-" if entry.kernel is None else entry.kernel.package or entry.kernel.release
+        size = f"{entry.size >> 20}" if entry.size else ""
+        mark = " (default)" if entry.series == default else ""
+        table.add_row(entry.series + mark, ", ".join(entry.suites), cached, size)
+    place.progress.console.print(table)
+    return 0
+
+
+def fetch_kernels(arguments: argparse.Namespace, place: Place) -> int:
+    """`harness kernels fetch`: make the newest kernel of each series the cached one."""
+    store = runner.kernel_store(place)
+    for series in arguments.series:
+        store.fetch(series)
+    return 0
+
+
+def doctor(arguments: argparse.Namespace, place: Place) -> int:
+    """`harness doctor`: what this host offers; 2 when a VM cannot be had."""
+    return doctoring.doctor(place, arguments.kernel or runner.default_kernel(place))
+
+
+def bench(arguments: argparse.Namespace, place: Place) -> int:
+    """`harness bench`: times as ratios to stock virtme-ng in the same run."""
+    return benchmark.bench(
+        place, arguments.kernel or runner.default_kernel(place), rounds=arguments.rounds
+    )

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The harness's command line with everything real but kernel, builds and VM.
+
+As a program: `python -m tests.fakerun SCENARIO RUNS ARGS...`, so that tests can send it signals.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from harness import cli, runner
+from harness.accel import Accelerator
+from harness.kmod import ModuleBuild
+from harness.kselftest import SelftestBuild, Suite
+from harness.vm import Deadlines
+from tests.test_vm import FAKEBIN, fake_kernel
+
+SHORT = Deadlines(boot=5, silence=2, total=20)
+
+
+def ingredients(folder: Path) -> runner.Ingredients:
+    """A kernel and builds that only the fake vng can boot."""
+    config = folder / "config"
+    config.write_text("CONFIG_UDMABUF=y\n")
+    ko = folder / "udmabuf_iov.ko"
+    ko.write_bytes(b"not really a module")
+    kernel = fake_kernel(config=config)
+    suite = Suite(
+        name="fake",
+        binary=FAKEBIN / "vng",
+        source=folder / "fake.c",
+        ids=("global.one", "global.two"),
+        modules=(),
+        cmdline=(),
+    )
+    return runner.Ingredients(
+        kernel=kernel,
+        driver=ModuleBuild(
+            ko=ko,
+            vermagic=kernel.release,
+            compiler="gcc-12",
+            cached=True,
+            seconds=0.0,
+            warnings=(),
+            log=folder / "log",
+        ),
+        helpers=(),
+        selftests=SelftestBuild(suites=(suite,), cached=1),
+        accelerator=Accelerator(kvm=False, why="a test"),
+    )
+
+
+def install(scenario: str, folder: Path) -> None:
+    """Make the harness of this process a fake one whose vng replays a scenario."""
+    runner.prepare = lambda place, kernel_name: ingredients(folder)
+    runner._TCG = SHORT
+    os.environ["PATH"] = f"{FAKEBIN}:{os.environ['PATH']}"
+    original = cli._child_environment
+    cli._child_environment = lambda environ: (
+        {**original(environ), "FAKE_VNG": scenario}
+        | {"PATH": f"{FAKEBIN}:{original(environ)['PATH']}"}
+    )
+
+
+if __name__ == "__main__":
+    install(sys.argv[1], Path(sys.argv[2]))
+    sys.exit(cli.main(["--runs", f"{sys.argv[2]}/runs", *sys.argv[3:]]))

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The command line as its user meets it: verdicts, exit statuses, clear lines, signals."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def run(scenario: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the fake harness to its end; COLUMNS makes sure that nothing depends on the terminal."""
+    return subprocess.run(
+        [sys.executable, "-m", "tests.fakerun", scenario, folder, *(arguments or ("check",))],
+        cwd=ROOT,
+        env={**os.environ, "COLUMNS": "80", "XDG_CACHE_HOME": str(folder / "cache")},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def verdicts(folder: Path) -> dict[str, str]:
+    """What results.json says of each test."""
+    document = json.loads((folder / "runs/latest/results.json").read_text())
+    return {test["id"]: test["status"] for test in document["tests"]}
+
+
+def test_all_passed(tmp_path: Path) -> None:
+    done = run("clean", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert verdicts(tmp_path) == {"fake:global.one": "pass", "fake:global.two": "pass"}
+    assert "2 passed" in done.stdout
+    assert str(tmp_path / "runs") in done.stdout
+
+
+def test_a_failure_is_explained_and_exits_1(tmp_path: Path) -> None:
+    done = run("failing", tmp_path)
+    assert done.returncode == 1
+    assert verdicts(tmp_path) == {"fake:global.one": "fail", "fake:global.two": "pass"}
+    assert "fake.c:7:one:Expected 1 (1) == 2 (2)" in done.stdout
+    assert "results.ktap" in done.stdout
+
+
+@pytest.mark.parametrize("scenario", ["panic", "truncated", "killed", "no_end", "silent"])
+def test_a_lost_vm_is_never_green(scenario: str, tmp_path: Path) -> None:
+    done = run(scenario, tmp_path)
+    assert done.returncode == 2
+    assert "crashed" in verdicts(tmp_path).values()
+    tree = ElementTree.parse(tmp_path / "runs/latest/junit.xml")
+    assert tree.findall(".//error")
+
+
+def test_never_reaches_userspace(tmp_path: Path) -> None:
+    done = run("never_boots", tmp_path)
+    assert done.returncode == 2
+    assert "Unable to mount root fs" in done.stdout
+
+
+def test_parse_judges_again_without_a_vm(tmp_path: Path) -> None:
+    assert run("failing", tmp_path).returncode == 1
+    first = (tmp_path / "runs/latest/results.json").read_bytes()
+    again = run("clean", tmp_path, "parse", str(tmp_path / "runs/latest"))
+    assert again.returncode == 1
+    assert (tmp_path / "runs/latest/results.json").read_bytes() == first
+
+
+def test_parse_of_something_else(tmp_path: Path) -> None:
+    done = run("clean", tmp_path, "parse", str(tmp_path))
+    assert done.returncode == 2
+    assert "manifest.json" in done.stderr
+
+
+def test_a_selection_runs_only_that(tmp_path: Path) -> None:
+    done = run("clean", tmp_path, "check", "fake:*.one")
+    # The fake guest runs both all the same, and what was not asked for is not taken for a pass.
+    assert done.returncode == 2
+    assert verdicts(tmp_path)["fake:global.two"] == "error"
+    assert verdicts(tmp_path)["fake:global.one"] == "pass"
+
+
+def test_no_test_matches(tmp_path: Path) -> None:
+    done = run("clean", tmp_path, "check", "nothing:*")
+    assert done.returncode == 2
+    assert "no test matches 'nothing:*'" in done.stderr
+    assert "the suites are fake" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_manifest_has_what_a_reviewer_needs(tmp_path: Path) -> None:
+    run("clean", tmp_path)
+    manifest = json.loads((tmp_path / "runs/latest/manifest.json").read_text())
+    assert manifest["expected"] == ["fake:global.one", "fake:global.two"]
+    assert manifest["accelerator_why"] == "a test"
+    assert "initcall_blacklist=udmabuf_dev_init" in manifest["argv"]
+    assert manifest["extra"]["driver_sha256"]
+    assert manifest["vm"]["exit"] == "clean"
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
+def test_interrupted(number: signal.Signals, status: int, tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.fakerun", "silent", tmp_path, "check"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as harness:
+        pids = wait_for_vng(tmp_path, harness)
+        harness.send_signal(number)
+        assert harness.stderr is not None
+        said = harness.stderr.read()
+    assert harness.returncode == status
+    assert "interrupted" in said
+    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    # What was there is kept, and is no pass.
+    assert run("clean", tmp_path, "parse", str(tmp_path / "runs/latest")).returncode == 2
+
+
+def wait_for_vng(folder: Path, harness: subprocess.Popen[str]) -> list[int]:
+    """Wait until the guest has said hello; return the harness's descendants."""
+    results = folder / "runs/latest/results.ktap"
+    deadline = time.monotonic() + 30
+    while not (results.exists() and b"suite" in results.read_bytes()):
+        assert harness.poll() is None
+        assert time.monotonic() < deadline
+        os.sched_yield()
+    found: list[int] = []
+    queue = [harness.pid]
+    while queue:
+        pid = queue.pop()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        queue += map(int, children)
+        found += map(int, children)
+    assert found
+    return found
+
+
+def test_help_teaches() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", "--help"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for word in ("check", "kernels", "parse", "doctor", "exit status"):
+        assert word in done.stdout
