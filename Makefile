@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# Everything here is a thin name for a command of the harness or of ci/.
+# make itself exits 2 on any failure; .venv/bin/harness tells 1 (a test failed) from 2 (no verdict).
+
+VENV := .venv
+HARNESS := $(VENV)/bin/harness
+ARGS ?=
+
+.PHONY: help check test lint bench kernels clean deps-check deps-test
+.DEFAULT_GOAL := help
+
+help:
+	@sed -n 's/^#: //p' Makefile
+
+#: make check     build the driver, boot it in a VM, run the kselftests   (ARGS='--kernel 6.1')
+check: $(VENV)/check.stamp
+	@$(HARNESS) check $(ARGS)
+
+#: make test      our own tests: ruff, mypy, shellcheck, pytest           (ARGS='-k ktap')
+test: $(VENV)/test.stamp
+	@ci/test $(ARGS)
+
+#: make bench     the speed of each phase, as ratios to stock virtme-ng
+bench: $(VENV)/check.stamp
+	@$(HARNESS) bench $(ARGS)
+
+#: make kernels   which kernels can be named, and which are cached
+kernels: $(VENV)/check.stamp
+	@$(HARNESS) kernels
+
+#: make clean     remove what was built here (the cache stays)
+clean:
+	rm -rf build $(VENV)
+
+deps-check:
+	@ci/install-deps check
+
+deps-test:
+	@ci/install-deps test
+
+$(VENV)/check.stamp: pyproject.toml | deps-check
+	@ci/make-venv $(VENV) .
+	@touch $@
+
+$(VENV)/test.stamp: pyproject.toml $(VENV)/check.stamp | deps-test
+	@ci/make-venv $(VENV) '.[dev]'
+	@touch $@
