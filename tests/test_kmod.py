@@ -1,0 +1,435 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Module builds: what is built, when not, and how failures read. Against a small make of our own
+that takes kbuild's place; and, where a kernel is cached, against the real one."""
+
+import os
+import pickle
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import platformdirs
+import pytest
+from elftools.elf.elffile import ELFFile
+from rich.console import Console
+
+from harness.cache import CacheError
+from harness.errors import HarnessError
+from harness.kernel import Kernel
+from harness.kernels import KernelStore
+from harness.kmod import ModuleBuild, ModuleBuildError, VermagicError, build_module, read_vermagic
+from harness.matrix import BuildRootSpec, load_matrix
+from harness.progress import Progress
+from harness.run import Spawner
+from harness.toolchain import ToolchainError
+
+ROOT = Path(__file__).parents[1]
+RELEASE = "6.12.1-test"
+
+# Compiles each .c of M and links what `obj-m` names; the log counts compilations.
+KBUILD = """\
+include $(M)/Kbuild
+name := $(obj-m:.o=)
+sources := $(wildcard $(M)/*.c)
+flags := -isystem $(CURDIR)/include -Wall $(KCFLAGS)
+modules: $(M)/$(name).ko
+$(M)/$(name).ko: $(sources:.c=.o)
+\t$(CC) -nostdlib -r -o $@ $^ $(CURDIR)/release.o
+$(M)/%.o: $(M)/%.c $(wildcard $(M)/*.h)
+\t@echo $(notdir $<) >> $(CURDIR)/compiled
+\tCOMPILE
+"""
+ABSOLUTE = "$(CC) $(flags) -c -o $@ $<"
+# Since Linux 6.13.
+RELATIVE = "cd $(M) && $(CC) $(flags) -c -o $@ $(notdir $<)"
+
+MODULE_H = """\
+#define __init
+#define __exit
+#define module_init(f) int init_module(void) { return f(); }
+#define module_exit(f) void cleanup_module(void) { f(); }
+#define MODULE_DESCRIPTION(x)
+#define MODULE_LICENSE(x)
+#define PAGE_SIZE 4096
+#define GFP_KERNEL 0
+#define ENOMEM 12
+#define NULL ((void *)0)
+void *kzalloc(unsigned long size, int flags);
+void kfree(void *memory);
+"""
+
+
+@dataclass(slots=True, kw_only=True)
+class Lab:
+    """A module's sources, a kernel to build it for, and a cache."""
+
+    source: Path
+    kernel: Kernel
+    cache: Path
+    spawner: Spawner
+
+    def build(self, *flags: str, kernel: Kernel | None = None) -> ModuleBuild:
+        return build_module(
+            self.source,
+            kernel or self.kernel,
+            name="demo",
+            cache=self.cache,
+            spawner=self.spawner,
+            progress=Progress(Console(quiet=True)),
+            flags=flags,
+        )
+
+    def compiled(self) -> list[str]:
+        """Which files were compiled since the last call, the probe included."""
+        log = self.kernel.build / "compiled"
+        names = log.read_text().split() if log.exists() else []
+        log.write_text("")
+        return sorted(names)
+
+    def write(self, name: str, text: str) -> None:
+        (self.source / name).write_text(text)
+
+
+def fake_kernel(folder: Path, release: str, recipe: str = ABSOLUTE) -> Kernel:
+    (folder / "include/linux").mkdir(parents=True)
+    (folder / "include/linux/module.h").write_text(MODULE_H)
+    for name in ("mm.h", "slab.h"):
+        (folder / "include/linux" / name).write_text("")
+    (folder / "Makefile").write_text(KBUILD.replace("COMPILE", recipe))
+    (folder / ".config").write_text("")
+    modinfo = 'const char v[] __attribute__((section(".modinfo"), used))'
+    subprocess.run(
+        ["gcc", "-c", "-x", "c", "-", "-o", folder / "release.o"],
+        input=f'{modinfo} = "license=GPL\\0vermagic={release} SMP ";',
+        text=True,
+        check=True,
+    )
+    return Kernel(
+        name="6.12",
+        release=release,
+        image=folder / "vmlinux",
+        moddir=None,
+        build=folder,
+        config=folder / ".config",
+        package=None,
+        sha256="0" * 64,
+        compiler="gcc",
+        suite=None,
+    )
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    source = tmp_path / "checkout" / "module"
+    source.mkdir(parents=True)
+    made = Lab(
+        source=source,
+        kernel=fake_kernel(tmp_path / "linux", RELEASE),
+        cache=tmp_path / "cache",
+        spawner=Spawner(env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)}),
+    )
+    made.write("Kbuild", "obj-m := demo.o\n")
+    made.write("demo.h", "int other(void);\n")
+    made.write("first.c", '#include "demo.h"\nint first(void) { return other(); }\n')
+    made.write("other.c", '#include "demo.h"\nint other(void) { return 1; }\n')
+    return made
+
+
+def test_a_build_leaves_the_checkout_clean(lab: Lab) -> None:
+    before = sorted(lab.source.rglob("*"))
+    build = lab.build()
+    assert (build.ko.name, build.vermagic, build.cached) == ("demo.ko", f"{RELEASE} SMP", False)
+    assert read_vermagic(build.ko) == build.vermagic
+    assert "gcc" in build.compiler
+    assert build.warnings == ()
+    assert build.log.is_file()
+    assert sorted(lab.source.rglob("*")) == before
+    assert lab.compiled() == ["first.c", "other.c", "probe.c"]
+
+
+def test_nothing_changed_runs_nothing(lab: Lab) -> None:
+    first = lab.build()
+    log = lab.cache / "commands"
+    lab.spawner = replace(lab.spawner, log=log)
+    again = lab.build()
+    assert again == replace(first, cached=True, seconds=again.seconds)
+    assert not log.exists()
+
+
+def test_an_edit_compiles_what_it_touches_and_undoing_it_nothing(lab: Lab) -> None:
+    first = lab.build()
+    lab.compiled()
+    lab.write("other.c", '#include "demo.h"\nint other(void) { return 2; }\n')
+    edited = lab.build()
+    assert lab.compiled() == ["other.c"]
+    assert edited.ko.read_bytes() != first.ko.read_bytes()
+    lab.write("other.c", '#include "demo.h"\nint other(void) { return 1; }\n')
+    assert lab.build().ko == first.ko
+    assert lab.compiled() == []
+
+
+def test_a_removed_source_is_no_longer_built(lab: Lab) -> None:
+    lab.write("third.c", "int third(void) { return 3; }\n")
+    assert b"third" in lab.build().ko.read_bytes()
+    (lab.source / "third.c").unlink()
+    assert b"third" not in lab.build().ko.read_bytes()
+
+
+@pytest.mark.parametrize("what", ["flags", "config", "symbols", "image"])
+def test_what_else_makes_another_build(lab: Lab, what: str) -> None:
+    lab.build()
+    lab.compiled()
+    kernel = lab.kernel
+    if what == "config":
+        kernel.config.write_text("CONFIG_X=y\n")
+    elif what == "symbols":
+        (kernel.build / "Module.symvers").write_text("0x1\tx\tvmlinux\tEXPORT_SYMBOL\n")
+    elif what == "image":
+        kernel = replace(kernel, sha256="1" * 64)
+    build = lab.build(*(("-DX=1",) if what == "flags" else ()), kernel=kernel)
+    assert not build.cached
+    assert {"first.c", "other.c"} <= set(lab.compiled())
+
+
+def test_what_a_make_in_the_checkout_left_is_ignored(lab: Lab) -> None:
+    first = lab.build()
+    for name in ("first.o", "demo.ko", ".first.o.cmd", "demo.mod.c", "Module.symvers"):
+        lab.write(name, "left by make\n")
+    assert lab.build().ko == first.ko
+
+
+@pytest.mark.parametrize("recipe", [ABSOLUTE, RELATIVE], ids=["absolute", "relative"])
+def test_errors_come_first_with_paths_of_the_checkout(
+    lab: Lab, tmp_path: Path, recipe: str
+) -> None:
+    lab.kernel = fake_kernel(tmp_path / "linux2", RELEASE, recipe)
+    lab.write("demo.h", "int other(void);\nint broken(void) { return nothing; }\n")
+    lab.write("other.c", "int other(void) { return 1 }\n")
+    with pytest.raises(ModuleBuildError) as caught:
+        lab.build()
+    error = caught.value
+    assert f"demo does not build for {RELEASE} with gcc: {lab.source}/" in str(error)
+    assert "\n" not in str(error)
+    assert error.lines[0] in str(error)
+    heads = [line for line in error.lines if " error: " in line]
+    assert heads
+    for line in heads:
+        assert Path(line.split(":")[0]).parent == lab.source
+    assert any("| " in line for line in error.lines), "the quoted source belongs to it"
+    assert error.lines[0] in error.log.read_text()
+    assert str(error.log) in (error.hint or "")
+    assert not list((lab.cache / "modules").glob("demo-*/"))
+
+
+def test_after_an_error_the_mended_module_builds(lab: Lab) -> None:
+    good = (lab.source / "first.c").read_text()
+    lab.write("first.c", "nonsense\n")
+    with pytest.raises(ModuleBuildError):
+        lab.build()
+    lab.write("first.c", good)
+    assert not lab.build().cached
+
+
+@pytest.mark.parametrize("recipe", [ABSOLUTE, RELATIVE], ids=["absolute", "relative"])
+def test_warnings_are_shown_each_time(lab: Lab, tmp_path: Path, recipe: str) -> None:
+    lab.kernel = fake_kernel(tmp_path / "linux2", RELEASE, recipe)
+    lab.write("first.c", "int first(void) { int unused; return 0; }\n")
+    expected = f"{lab.source}/first.c:1:23: warning: unused variable"
+    build = lab.build()
+    assert build.warnings[0].startswith(expected)
+    assert lab.build().warnings == build.warnings
+    lab.write("other.c", '#include "demo.h"\nint other(void) { return 3; }\n')
+    edited = lab.build()
+    assert not edited.cached
+    assert edited.warnings == build.warnings
+
+
+def test_objects_of_a_build_that_was_cut_short_are_not_used(lab: Lab) -> None:
+    lab.build()
+    (work,) = (lab.cache / "work").glob("demo-*/")
+    (work / "src" / "first.o").write_bytes(b"half")
+    (work / "building").touch()
+    lab.write("other.c", '#include "demo.h"\nint other(void) { return 4; }\n')
+    lab.build()
+
+
+def test_a_module_without_kbuild_or_of_another_name(lab: Lab) -> None:
+    lab.write("Kbuild", "obj-m := another.o\n")
+    with pytest.raises(ModuleBuildError, match=r"Kbuild builds no demo\.ko"):
+        lab.build()
+    (lab.source / "Kbuild").unlink()
+    with pytest.raises(HarnessError, match="no Kbuild there"):
+        lab.build()
+
+
+def test_vermagic_mismatch_is_found_before_boot(lab: Lab) -> None:
+    with pytest.raises(VermagicError, match=rf"demo\.ko is built for {RELEASE}, but .* 6\.99"):
+        lab.build(kernel=replace(lab.kernel, release="6.99.0"))
+    assert not list((lab.cache / "modules").glob("demo-*/"))
+
+
+def test_vermagic_of_what_is_no_module(tmp_path: Path) -> None:
+    (tmp_path / "x.ko").write_text("text")
+    with pytest.raises(VermagicError, match="not a kernel module"):
+        read_vermagic(tmp_path / "x.ko")
+    with pytest.raises(VermagicError, match="no vermagic"):
+        read_vermagic(Path(sys.executable).resolve())
+
+
+def test_full_disk_is_not_the_modules_fault(lab: Lab) -> None:
+    lab.build()
+    # The device that is always full stands for the assembler's output.
+    text = (lab.kernel.build / "Makefile").read_text()
+    (lab.kernel.build / "Makefile").write_text(text.replace("-c -o $@", "-c -o /dev/full"))
+    lab.write("other.c", "int other(void) { return 5; }\n")
+    with pytest.raises(CacheError, match="no space left in the cache"):
+        lab.build()
+    (lab.kernel.build / "Makefile").write_text(text)
+    lab.build()
+
+
+class Interrupted(Spawner):
+    """Presses Ctrl-C once make has done its work for the module."""
+
+    def run(self, argv, **options):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN003, ANN201
+        completed = super().run(argv, **options)
+        if "W=1" in argv:
+            raise KeyboardInterrupt
+        return completed
+
+    def with_env(self, **changes: str) -> "Interrupted":
+        return Interrupted(env={**self.env, **changes}, log=self.log)
+
+
+def test_ctrl_c_leaves_nothing_and_frees_the_locks(lab: Lab) -> None:
+    spawner = lab.spawner
+    lab.spawner = Interrupted(env=spawner.env)
+    with pytest.raises(KeyboardInterrupt):
+        lab.build()
+    assert not list((lab.cache / "modules").glob("demo-*/"))
+    lab.spawner = spawner
+    assert not lab.build().cached
+
+
+RUN = """
+import pickle
+import sys
+print(pickle.loads(bytes.fromhex(sys.argv[1])).build().cached)
+"""
+
+
+def test_two_builds_at_once_compile_once(lab: Lab) -> None:
+    command = [sys.executable, "-c", RUN, pickle.dumps(lab).hex()]
+    runs = [
+        subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    outputs = sorted(run.communicate(timeout=120)[0].strip() for run in runs)
+    assert outputs == ["False", "True"]
+    assert [name for name in lab.compiled() if name != "probe.c"] == ["first.c", "other.c"]
+
+
+def compiler(folder: Path, name: str, text: str) -> None:
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+    (folder / name).chmod(0o755)
+
+
+@pytest.fixture
+def tools(lab: Lab, tmp_path: Path) -> Path:
+    """A PATH with no compiler on it, to which tests add some."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("make", "sh", "cat"):
+        found = lab.spawner.which(name)
+        assert found is not None
+        (folder / name).symlink_to(found)
+    lab.spawner = Spawner(env={"PATH": str(folder), "HOME": str(tmp_path)})
+    lab.kernel = replace(lab.kernel, compiler="gcc-14")
+    return folder
+
+
+WORKS = f'PATH={os.environ["PATH"]}; [ "$1" = --version ] && echo "$0 9" || exec gcc "$@"'
+FAILS = "echo \"cc1: error: unrecognized option '-mnew'\" >&2; exit 1"
+
+
+def test_the_named_compiler_is_taken_if_it_works(lab: Lab, tools: Path) -> None:
+    compiler(tools, "gcc", FAILS)
+    compiler(tools, "gcc-14", WORKS)
+    assert lab.build().compiler.endswith("gcc-14 9")
+
+
+def test_another_is_taken_if_it_is_proven(lab: Lab, tools: Path) -> None:
+    compiler(tools, "gcc-14", FAILS)
+    compiler(tools, "gcc", f"{FAILS}; exit 1 #")
+    compiler(tools, "gcc-11", WORKS)
+    assert lab.build().compiler.endswith("gcc-11 9")
+    assert "probe.c" in lab.compiled()
+    lab.write("other.c", "int other(void) { return 6; }\n")
+    lab.build()
+    assert "probe.c" not in lab.compiled(), "the verdict is kept"
+    compiler(tools, "gcc-14", WORKS)
+    assert lab.build().compiler.endswith("gcc-14 9")
+
+
+def test_none_works_and_there_is_no_root(lab: Lab, tools: Path) -> None:
+    compiler(tools, "gcc", FAILS)
+    with pytest.raises(ToolchainError, match="gcc: cc1: error: unrecognized option") as caught:
+        lab.build()
+    assert caught.value.hint == "apt-get install gcc-14"
+    (tools / "make").unlink()
+    with pytest.raises(ToolchainError, match="make not found"):
+        lab.build()
+
+
+def test_none_works_and_no_root_can_be_made(lab: Lab, tools: Path) -> None:
+    spec = BuildRootSpec(suite="x", mirror="http://x", compiler="gcc-14", packages=("make",))
+    with pytest.raises(HarnessError, match="mmdebstrap not found") as caught:
+        lab.build(kernel=replace(lab.kernel, buildroot=spec))
+    assert caught.value.hint == "install gcc-14, or the package mmdebstrap"
+
+
+def sections(ko: Path) -> dict[str, bytes]:
+    """What a module consists of, less its BTF: `pahole -j` orders that as its threads happen to."""
+    with ko.open("rb") as file:
+        found = {section.name: section.data() for section in ELFFile(file).iter_sections()}
+    assert {".text", ".modinfo", ".debug_info"} <= found.keys()
+    found.pop(".BTF", None)
+    return found
+
+
+@pytest.mark.kernel
+def test_a_real_edit_gives_what_a_full_build_gives(tmp_path: Path) -> None:
+    cache = platformdirs.user_cache_path("udmabuf-harness")
+    spawner = Spawner(env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)})
+    matrix = load_matrix(ROOT / "kconfigs" / "matrix.toml")
+    progress = Progress(Console(quiet=True))
+    kernel = KernelStore(cache, matrix, spawner, progress).get(matrix.default)
+    source = tmp_path / "module"
+    (source / "include").mkdir(parents=True)
+
+    def build() -> ModuleBuild:
+        return build_module(
+            source, kernel, name="udmabuf_iov", cache=tmp_path / "c", spawner=spawner,
+            progress=progress,
+        )  # fmt: skip
+
+    for path in (ROOT / "module").rglob("*"):
+        target = source / path.relative_to(ROOT / "module")
+        if path.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    build()
+    for name in ("udmabuf_iov.h", "main.c", "Kbuild"):
+        comment = "# edit\n" if name == "Kbuild" else "\n/* edit */\nextern int edited;\n"
+        with (source / name).open("a") as file:
+            file.write(comment)
+    edited = build()
+    assert edited.warnings == ()
+    (work,) = (tmp_path / "c/work").glob("*/")
+    (work / "building").touch()
+    kept = sections(edited.ko)
+    edited.log.parent.rename(tmp_path / "aside")
+    full = build()
+    assert not full.cached
+    assert sections(full.ko) == kept
