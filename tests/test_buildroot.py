@@ -104,6 +104,12 @@ def test_commands_see_the_shown_folders_and_nothing_stays_mounted(
     assert str(tmp_path) not in Path("/proc/mounts").read_text()
 
 
+def test_an_ordinary_users_path_will_do(tmp_path: Path, spawner: Spawner) -> None:
+    root = busybox_root(tmp_path, spawner)
+    argv = root.command(("/bin/sh", "-c", "exit 0"), visible=())
+    spawner.with_env(PATH="/usr/bin:/bin").run(argv, deadline=60)
+
+
 def test_the_status_of_a_command_comes_through(tmp_path: Path, spawner: Spawner) -> None:
     root = busybox_root(tmp_path, spawner)
     argv = root.command(("/bin/sh", "-c", "exit 7"), visible=())
