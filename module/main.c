@@ -13,7 +13,9 @@
 #include <linux/miscdevice.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/namei.h>
 #include <linux/overflow.h>
+#include <linux/path.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -404,21 +406,38 @@ static struct miscdevice uiov_misc = {
 	.mode = 0600,
 };
 
+/*
+ * Does a misc device of our name exist? misc_register() would say so too, but
+ * after a stack trace. Without sysfs at its place, that is what happens.
+ */
+static bool __init name_taken(void)
+{
+	char *name = kasprintf(GFP_KERNEL, "/sys/class/misc/%s", device_name);
+	struct path path;
+	int err;
+
+	if (!name)
+		return false;
+	err = kern_path(name, 0, &path);
+	if (!err)
+		path_put(&path);
+	kfree(name);
+	return !err;
+}
+
 static int __init uiov_init(void)
 {
 	int err;
 
 	uiov_misc.name = device_name;
-	err = misc_register(&uiov_misc);
-	if (err == -EEXIST) {
-		pr_err("/dev/%s exists already, probably of the kernel's own udmabuf driver; boot with initcall_blacklist=udmabuf_dev_init or load with device_name=NAME\n",
+	err = name_taken() ? -EEXIST : misc_register(&uiov_misc);
+	if (err == -EEXIST)
+		pr_err("a device called %s exists already, probably that of the kernel's own udmabuf driver; boot with initcall_blacklist=udmabuf_dev_init or load with device_name=NAME\n",
 		       device_name);
+	else if (err)
+		pr_err("cannot register the device %s: %d\n", device_name, err);
+	if (err)
 		return err;
-	}
-	if (err) {
-		pr_err("cannot register /dev/%s: %d\n", device_name, err);
-		return err;
-	}
 
 	uiov_debugfs_init();
 	return 0;
