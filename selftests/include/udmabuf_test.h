@@ -254,18 +254,21 @@ static inline bool await_dmabufs(long long count)
 	return false;
 }
 
-/* Return: long-term pins that somebody holds, in pages. */
+/* Return: long-term pins that somebody holds, in pages, or -1 for who is not root. */
 static inline long long count_pins(void)
 {
-	int fd = open("/proc/sys/vm/stat_refresh", O_RDONLY);
-	char none;
-	bool exact;
+	int refresh = open("/proc/sys/vm/stat_refresh", O_RDONLY);
+	char byte;
 
-	/* Each CPU counts for itself; root's reading this folds the counts into /proc/vmstat. */
-	exact = fd >= 0 && read(fd, &none, 1) >= 0;
-	close(fd);
-	if (!exact)
+	if (refresh < 0)
 		return -1;
+	/*
+	 * Each CPU counts for itself; reading this folds all counts into /proc/vmstat. What it
+	 * returns is a complaint about other counters.
+	 */
+	if (read(refresh, &byte, 1) < 0)
+		errno = 0;
+	close(refresh);
 	return read_field("/proc/vmstat", "nr_foll_pin_acquired ") -
 	       read_field("/proc/vmstat", "nr_foll_pin_released ");
 }

@@ -36,6 +36,7 @@ enum memory {
 	UNMAPPED,
 	HOLE,
 	KERNEL,
+	HIGHEST,
 	DMABUF_MAP,
 };
 
@@ -818,12 +819,22 @@ FIXTURE_VARIANT_ADD(create_iov, len_zero)
 	.expected = EINVAL,
 };
 
-/* Guards: B22: base + len without a check of overflow */
-FIXTURE_VARIANT_ADD(create_iov, sum_wraps)
+FIXTURE_VARIANT_ADD(create_iov, len_largest)
 {
 	.memory = ANONYMOUS,
 	.skip = 0,
 	.len = -PAGE,
+	.niov = 2,
+	.flags = 0,
+	.expected = EINVAL,
+};
+
+/* Guards: B22: base + len without a check of overflow */
+FIXTURE_VARIANT_ADD(create_iov, range_wraps)
+{
+	.memory = HIGHEST,
+	.skip = 0,
+	.len = 2 * PAGE,
 	.niov = 2,
 	.flags = 0,
 	.expected = EINVAL,
@@ -925,6 +936,8 @@ static char *map_memory(struct __test_metadata *_metadata, enum memory memory, i
 	switch (memory) {
 	case KERNEL:
 		return (char *)(~0UL << 47);
+	case HIGHEST:
+		return (char *)-PAGE;
 	case READ_ONLY:
 		protection = PROT_READ;
 		break;
@@ -991,6 +1004,23 @@ FIXTURE_TEARDOWN(create_iov)
 {
 }
 
+/* What the owner writes is in the buffer, also where there was no page before. */
+static void check_coherent(struct __test_metadata *_metadata, FIXTURE_DATA(create_iov) *self,
+			   int dmabuf)
+{
+	size_t bytes = lseek(dmabuf, 0, SEEK_END);
+	char *map;
+
+	ASSERT_EQ(0, map_shared(dmabuf, bytes, (void **)&map));
+	fill_page(self->good, SEED_SOURCE, 0);
+	EXPECT_TRUE(check_page(_metadata, map, SEED_SOURCE, 0));
+	if (bytes > 2 * PAGE) {
+		fill_page(self->memory, SEED_SOURCE, 1);
+		EXPECT_TRUE(check_page(_metadata, map + 2 * PAGE, SEED_SOURCE, 1));
+	}
+	munmap(map, bytes);
+}
+
 /*
  * Guards: the check of the row; a page or charge of the first entry that an
  * error path keeps
@@ -1009,6 +1039,8 @@ TEST_F(create_iov, answers)
 	}, copy = iov;
 	int result = call(self->device, UDMABUF_IOV_CREATE, &iov);
 
+	if (result >= 0)
+		check_coherent(_metadata, self, result);
 	check_answer(_metadata, variant->expected, result, &self->before);
 	EXPECT_EQ(0, memcmp(&iov, &copy, sizeof(iov)));
 }
