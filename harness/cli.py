@@ -63,7 +63,13 @@ def _parser() -> argparse.ArgumentParser:
         help="keep kernels and builds here (default: XDG cache)",
     )
     parser.add_argument(
-        "--runs", type=Path, metavar="DIR", help="keep run folders here (default: build/runs)"
+        "--source", type=Path, default=_SOURCE, metavar="DIR", help="work on this checkout"
+    )
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        metavar="DIR",
+        help="keep run folders here (default: build/runs in the checkout)",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
 
@@ -135,9 +141,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(number, _interrupt)
     console = Console(soft_wrap=True)
     place = Place(
-        source=_SOURCE,
+        source=arguments.source.absolute(),
         cache=arguments.cache or platformdirs.user_cache_path("udmabuf-harness"),
-        runs=arguments.runs or _SOURCE / "build/runs",
+        runs=arguments.runs or arguments.source.absolute() / "build/runs",
         spawner=Spawner(env=_child_environment(os.environ)),
         progress=Progress(console),
     )

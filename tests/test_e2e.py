@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The whole way, on a real kernel in a real VM: green when the driver is right, red when not."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.vm
+
+ROOT = Path(__file__).parent.parent
+
+
+def command(source: Path, runs: Path, *patterns: str) -> list[str]:
+    options = ["--source", str(source), "--runs", str(runs)]
+    return [sys.executable, "-m", "harness", *options, "check", *patterns]
+
+
+def check(source: Path, runs: Path, *patterns: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(source, runs, *patterns), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def statuses(runs: Path) -> dict[str, str]:
+    tests = json.loads((runs / "latest/results.json").read_text())["tests"]
+    return {test["id"]: test["status"] for test in tests}
+
+
+def checkout(target: Path) -> Path:
+    """Copy what a check works on, so that a test can break it."""
+    for folder in ("module", "selftests", "kconfigs"):
+        shutil.copytree(ROOT / folder, target / folder)
+    return target
+
+
+def test_green(tmp_path: Path) -> None:
+    done = check(ROOT, tmp_path, "ioctl:device.*", "release:last_user.shmem_many.*")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert set(statuses(tmp_path).values()) == {"pass"}
+    for name in ("junit.xml", "manifest.json", "console.log", "results.ktap", "commands.log"):
+        assert (tmp_path / "latest" / name).stat().st_size > 0
+    # The checkout is not built in.
+    assert not list((ROOT / "module").rglob("*.ko"))
+
+
+# What is broken, and a test that must see it.
+BREAKS = [
+    (
+        "exporter.c",
+        "page_to_pfn(buf->pages[pgoff])",
+        "page_to_pfn(buf->pages[0])",
+        "mmap:map.shmem_many.content",
+    ),
+    (
+        "account.c",
+        "atomic_long_sub(charge->pages, &charge->cred->user->locked_vm);",
+        ";",
+        "pin_limit:memlock.at_limit",
+    ),
+    (
+        "exporter.c",
+        "sg_set_page(sg, buf->pages[i],",
+        "sg_set_page(sg, buf->pages[0],",
+        "sg:table.shmem_many.read",
+    ),
+]
+
+
+@pytest.mark.parametrize(("file", "right", "wrong", "test"), BREAKS)
+def test_a_broken_driver_is_red(
+    file: str, right: str, wrong: str, test: str, tmp_path: Path
+) -> None:
+    source = checkout(tmp_path / "checkout")
+    path = source / "module" / file
+    assert right in path.read_text(), "the driver has changed: break it elsewhere"
+    path.write_text(path.read_text().replace(right, wrong))
+    done = check(source, tmp_path / "runs", test, "ioctl:device.*")
+    found = statuses(tmp_path / "runs")
+    assert found.pop(test) in ("fail", "crashed"), done.stdout
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert set(found.values()) == {"pass"}
+
+
+def test_a_driver_that_does_not_compile(tmp_path: Path) -> None:
+    source = checkout(tmp_path / "checkout")
+    with (source / "module/main.c").open("a") as file:
+        file.write("int broken(void) { return undeclared; }\n")
+    done = check(source, tmp_path / "runs")
+    assert done.returncode == 2
+    first = done.stderr.splitlines()[0]
+    assert re.match(rf"{re.escape(str(source))}/module/main\.c:\d+:\d+: error: .*undeclared", first)
+
+
+def test_a_killed_qemu_is_never_green(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        command(ROOT, tmp_path, "mmap:*", "sg:*"), cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as harness:
+        results = tmp_path / "latest/results.ktap"
+        while not (results.exists() and b"\nok 3 " in results.read_bytes()):
+            assert harness.poll() is None
+            time.sleep(0.01)
+        os.kill(qemu_of(harness.pid), signal.SIGKILL)
+        assert harness.stdout is not None
+        said = harness.stdout.read()
+    assert harness.returncode == 2
+    found = statuses(tmp_path)
+    assert "crashed" in found.values()
+    assert found["vm:end"] == "crashed"
+    assert "the VM died in mmap:" in said
+
+
+def qemu_of(pid: int) -> int:
+    """Find the QEMU among a process's descendants."""
+    queue = [pid]
+    while queue:
+        pid = queue.pop()
+        if Path(f"/proc/{pid}/comm").read_text().startswith("qemu"):
+            return pid
+        queue += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    raise AssertionError("no QEMU")
