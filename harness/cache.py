@@ -74,7 +74,8 @@ def making(target: Path) -> Iterator[Path]:
     Raises:
         CacheError: no space left, no permission.
     """
-    prefix = f"{_TEMP}{target.name}-"
+    # No entry has an "@" in its name: what is being made of a longer name does not match.
+    prefix = f"{_TEMP}{target.name}@"
     with cache_errors(target.parent):
         target.parent.mkdir(parents=True, exist_ok=True)
         for stale in target.parent.glob(f"{prefix}*"):

@@ -213,7 +213,7 @@ def test_ctrl_c_while_unpacking_leaves_nothing_and_frees_the_lock(lab: Lab) -> N
 
 
 def test_what_a_killed_run_left_half_made_is_removed(lab: Lab) -> None:
-    stale = lab.cache / "kernels/6.12/.making-6.12.9-1-abc"
+    stale = lab.cache / "kernels/6.12/.making-6.12.9-1@abc"
     (stale / "usr").mkdir(parents=True)
     (stale / "usr").chmod(0o500)
     lab.store().get("6.12")
