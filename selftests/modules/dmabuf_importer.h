@@ -50,7 +50,12 @@ struct dmabuf_importer_info {
 	__u32 pad;
 };
 
-#define DMABUF_IMPORTER_ATTACH_DYNAMIC	0x01	/* dma_buf_dynamic_attach() */
+/*
+ * dma_buf_dynamic_attach(). Up to 6.12 at least, the core maps such an attachment
+ * when it is attached, bidirectionally, and MAP and UNMAP only look that up: what
+ * a bouncing device wrote is back in the buffer after BEGIN or DETACH, not UNMAP.
+ */
+#define DMABUF_IMPORTER_ATTACH_DYNAMIC	0x01
 
 /**
  * struct dmabuf_importer_attach - attach a device to a dma-buf

@@ -26,7 +26,8 @@
  * is left out of core dumps, and cannot itself be pinned (direct I/O: EFAULT).
  *
  * DMA_BUF_IOCTL_SYNC: END before the first START of a buffer is EINVAL, as in
- * mainline. START and END act on the mappings of all importing devices.
+ * mainline. START and END act on the mappings of all importing devices. START
+ * can fail with EINTR when a signal arrives; it is to be repeated then.
  *
  * What is pinned follows the pages and not the addresses: after munmap(),
  * MADV_DONTNEED, mremap() or exec, or a hole punched into the memfd, the buffer
@@ -72,7 +73,8 @@
  *   While the buffer lives, F_ADD_SEALS(F_SEAL_WRITE) on its memfd is EBUSY.
  *
  * errno, UDMABUF_IOV_CREATE
- *   EFAULT   part of a range is not mapped
+ *   EFAULT   part of a range is not mapped, or its pages cannot be made (beyond
+ *            the end of a mapped file; no free huge page)
  *   EOPNOTSUPP  part of a range is memory of a kind that cannot be exported: a
  *            shared file mapping other than tmpfs, memfd, SysV shm or hugetlbfs;
  *            device memory, a mapped dma-buf, secret memory. Before Linux 5.12
