@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
+#include <sys/utsname.h>
 
 #define UDMABUF_DEVICE		"/dev/udmabuf"
 #define UDMABUF_IOV_MODULE	"/sys/module/udmabuf_iov"
@@ -366,6 +367,17 @@ static inline bool write_parameter(const char *name, const char *value)
 		return false;
 	good = fputs(value, file) >= 0;
 	return fclose(file) == 0 && good;
+}
+
+/* For what a kernel cannot do before a release; say in the reason what that is. */
+static inline bool kernel_before(int major, int minor)
+{
+	int have_major = 0, have_minor = 0;
+	struct utsname name;
+
+	uname(&name);
+	sscanf(name.release, "%d.%d", &have_major, &have_minor);
+	return have_major < major || (have_major == major && have_minor < minor);
 }
 
 /* ---- Sources */

@@ -107,6 +107,8 @@ FIXTURE_SETUP(cow)
 		room = 2 * HUGE_PAGE_BYTES;
 		break;
 	case HUGE_PAGES:
+		if (kernel_before(5, 12))
+			SKIP(return, "fork() takes pinned hugetlb pages away before 5.12");
 		/* One for the parent, one for the child's copy. */
 		if (!reserve_huge_pages(2))
 			SKIP(return, "not enough memory for 2 huge pages");
@@ -208,6 +210,8 @@ TEST_F(cow, parent_writes_first)
 {
 	pid_t child;
 
+	if (variant->change == PROTECT && kernel_before(5, 19))
+		SKIP(return, "mprotect() after fork() copies pinned pages before 5.19");
 	export_memory(_metadata, self);
 	child = fork_writer(_metadata, self, SEED_SOURCE);
 	change_memory(_metadata, self, variant->change);
@@ -224,6 +228,8 @@ TEST_F(cow, child_writes_first)
 {
 	pid_t child;
 
+	if (variant->change == PROTECT && kernel_before(5, 19))
+		SKIP(return, "mprotect() after fork() copies pinned pages before 5.19");
 	export_memory(_metadata, self);
 	child = fork_writer(_metadata, self, SEED_SOURCE);
 	change_memory(_metadata, self, variant->change);
