@@ -76,6 +76,8 @@ def prepare(place: Place, kernel_name: str) -> Ingredients:
     with place.progress.phase("module") as phase:
         driver = build_driver(place, kernel, place.source / "module")
         phase.done(f"{driver.ko.name} by {driver.compiler}" + _from_cache(driver.cached))
+    for warning in driver.warnings:
+        place.progress.console.print(warning, markup=False, highlight=False)
     with place.progress.phase("tests") as phase:
         selftests = build_selftests(
             place.source / "selftests/specs",
