@@ -315,7 +315,8 @@ static inline bool check_counter(struct __test_metadata *_metadata, const char *
 }
 
 /* Return: whether all counters are as they were; those that are not are logged. */
-static inline bool check_baseline(struct __test_metadata *_metadata, const struct baseline *before)
+static inline bool check_baseline(struct __test_metadata *_metadata,
+				  const struct baseline *before)
 {
 	struct baseline now;
 	bool good;
@@ -372,11 +373,11 @@ static inline bool write_parameter(const char *name, const char *value)
 /* For what a kernel cannot do before a release; say in the reason what that is. */
 static inline bool kernel_before(int major, int minor)
 {
-	int have_major = 0, have_minor = 0;
+	int have_major, have_minor;
 	struct utsname name;
 
-	uname(&name);
-	sscanf(name.release, "%d.%d", &have_major, &have_minor);
+	if (uname(&name) || sscanf(name.release, "%d.%d", &have_major, &have_minor) != 2)
+		return false;
 	return have_major < major || (have_major == major && have_minor < minor);
 }
 
