@@ -17,7 +17,8 @@ from harness.kernel import Kernel
 from harness.progress import Progress
 from harness.results import VmExit
 from harness.run import Spawner
-from harness.vm import Deadlines, VmConfig, run_vm
+from harness.vm import VmConfig, run_vm
+from harness.watch import Deadlines
 
 # KVM that works boots a Debian kernel in two seconds; one that hangs never does.
 _DEADLINES = Deadlines(boot=20, silence=20, total=25)

@@ -27,7 +27,8 @@ from harness.probe import choose_accelerator
 from harness.progress import Phase
 from harness.results import RunResult
 from harness.rundir import Manifest, new_run, rejudge, save_manifest
-from harness.vm import Deadlines, VmConfig, VmOutcome, run_vm
+from harness.vm import VmConfig, VmOutcome, run_vm
+from harness.watch import Deadlines
 
 DRIVER = "udmabuf_iov"
 # Built in, it holds /dev/udmabuf; blacklisted, ours can take the name (notes/udmabuf.md 0.1).

@@ -12,7 +12,7 @@ from harness import cli, runner
 from harness.accel import Accelerator
 from harness.kmod import ModuleBuild
 from harness.kselftest import SelftestBuild, Suite
-from harness.vm import Deadlines
+from harness.watch import Deadlines
 from tests.test_vm import FAKEBIN, fake_kernel
 
 SHORT = Deadlines(boot=5, silence=2, total=20)

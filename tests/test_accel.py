@@ -12,7 +12,7 @@ from harness import probe
 from harness.accel import Accelerator, load_verdict, save_verdict, without_probe
 from harness.progress import Progress
 from harness.run import Spawner
-from harness.vm import Deadlines
+from harness.watch import Deadlines
 from tests.test_vm import FAKEBIN, fake_kernel
 
 

@@ -11,7 +11,8 @@ from harness.guestroot import GuestRootError, Load, Plan, SuiteRun
 from harness.kernel import Kernel
 from harness.results import VmEnd, VmExit
 from harness.run import Spawner
-from harness.vm import BootError, Deadlines, VmConfig, run_vm, vng_argv
+from harness.vm import VmConfig, run_vm, vng_argv
+from harness.watch import BootError, Deadlines
 
 FAKEBIN = Path(__file__).parent / "fakebin"
 NONCE = "0123456789abcdef" * 2
