@@ -2,7 +2,7 @@
 """`harness bench`: how long each path takes and what memory it peaks at, against stock virtme-ng.
 
 All in one run on one machine, so that the ratios hold although the seconds drift. The baseline is
-`vng -r KERNEL -- uname -r` as one would type it: the packaged vmlinuz, the host's root.
+`vng -v -r KERNEL -- uname -r` as one would type it: the packaged vmlinuz, the host's root.
 """
 
 import resource
@@ -84,7 +84,8 @@ def _contests(
 ) -> tuple[Contest, ...]:
     kernel, accelerator = ready.kernel, ready.accelerator
     vmlinuz = _packaged_image(kernel)
-    stock = ["vng", "-r", vmlinuz, *(() if accelerator.kvm else ("--disable-kvm",))]
+    # Verbose: without a console, what the command prints is lost where there is no udev.
+    stock = ["vng", "-v", "-r", vmlinuz, *(() if accelerator.kvm else ("--disable-kvm",))]
     home = scratch / "home"
     home.mkdir()
     config = VmConfig(
@@ -92,11 +93,14 @@ def _contests(
     )
     edited = scratch / "source"
     shutil.copytree(place.source / "module", edited)
+    # The first build of a folder is a whole one; what counts is the edit after it.
+    runner.build_driver(place, kernel, edited)
 
     def stock_vng() -> None:
         spawner = place.spawner.with_env(HOME=str(home))
-        done = spawner.run([*stock, "--", "uname", "-r"], deadline=_STOCK_DEADLINE)
-        if kernel.release not in done.output:
+        # On a host without udev its script ports are not found: status 255, although it ran.
+        done = spawner.run([*stock, "--", "uname", "-r"], deadline=_STOCK_DEADLINE, check=False)
+        if f"\n{kernel.release}\n" not in done.output.replace("\r", ""):
             raise BenchError(f"stock vng did not print {kernel.release}: {done.output[-200:]!r}")
 
     def our_vm() -> None:
@@ -116,7 +120,7 @@ def _contests(
         runner.build_driver(place, kernel, edited)
 
     return (
-        Contest(name="vng -r KERNEL -- uname -r", job=stock_vng),
+        Contest(name="vng -v -r KERNEL -- uname -r", job=stock_vng),
         Contest(name="our VM, the same work", job=our_vm),
         Contest(name="check, nothing changed", job=warm),
         Contest(name="module build after an edit", job=edit),

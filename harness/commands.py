@@ -2,8 +2,7 @@
 """The verbs of the command line: each takes the parsed arguments, returns an exit status."""
 
 import argparse
-
-from rich.table import Table
+from functools import partial
 
 from harness import benchmark, doctoring, runner
 from harness.place import Place
@@ -29,13 +28,13 @@ def parse(arguments: argparse.Namespace, place: Place) -> int:
 def list_kernels(arguments: argparse.Namespace, place: Place) -> int:
     """`harness kernels`: what can be named, and what is cached."""
     default = runner.default_kernel(place)
-    table = Table("series", "Debian suites", "cached", "MiB", box=None, pad_edge=False)
+    say = partial(place.progress.console.print, markup=False, highlight=False)
+    say(f"{'series':<15} {'MiB':>4}  {'cached':<54} Debian suites, best first")
     for entry in runner.kernel_store(place).listing():
-        cached = "-" if entry.kernel is None else entry.kernel.package or entry.kernel.release
+        name = entry.series + (" (default)" if entry.series == default else "")
         size = f"{entry.size >> 20}" if entry.size else ""
-        mark = " (default)" if entry.series == default else ""
-        table.add_row(entry.series + mark, ", ".join(entry.suites), cached, size)
-    place.progress.console.print(table)
+        cached = "-" if entry.kernel is None else entry.kernel.package or entry.kernel.release
+        say(f"{name:<15} {size:>4}  {cached:<54} {', '.join(entry.suites)}")
     return 0
 
 
