@@ -23,6 +23,7 @@ from harness.cache import check_folder, locked, making, remove_tree, tree_size
 from harness.errors import HarnessError
 from harness.jsonfile import DocumentError, Fields, dump, read_text, write_text
 from harness.kernel import Kernel, config_option
+from harness.kernelsource import fetch_source_files
 from harness.localkernel import is_local, load_local, named_compiler
 from harness.matrix import Matrix, Series
 from harness.progress import Phase, Progress
@@ -128,6 +129,22 @@ class KernelStore:
                 size=self._manifest_size(series.name),
             )
             for series in self._matrix.series
+        )
+
+    def source_files(self, name: str, paths: Sequence[str]) -> Path:
+        """Return a folder with files of a series' source tree, at their places in it.
+
+        Raises:
+            UnknownSeriesError: not in the matrix.
+            HarnessError: as :func:`fetch_source_files`.
+        """
+        return fetch_source_files(
+            self._matrix.find(name),
+            paths,
+            cache=self._cache,
+            spawner=self._spawner,
+            progress=self._progress,
+            keyring=self._keyring,
         )
 
     def _cached(self, series: str) -> Kernel | None:

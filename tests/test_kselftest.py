@@ -7,14 +7,17 @@ from pathlib import Path
 import platformdirs
 import pytest
 from elftools.elf.elffile import ELFFile
+from rich.console import Console
 
 from harness.errors import HarnessError
 from harness.generate import render
+from harness.kernels import KernelStore
 from harness.kselftest import CompileError, SelftestBuild, build
+from harness.matrix import load_matrix
+from harness.progress import Progress
 from harness.run import Spawner
 from harness.spec import load_specs
 from tests.conftest import Golden
-from tests.kernelsource import kernel_selftests
 
 ROOT = Path(__file__).parents[1]
 INCLUDE = ROOT / "selftests" / "include"
@@ -172,7 +175,15 @@ def kernel_headers() -> Path:
     if given := os.environ.get("KERNEL_SELFTESTS"):
         return Path(given)
     spawner = Spawner(env=dict(os.environ))
-    return kernel_selftests("6.12", platformdirs.user_cache_path("udmabuf-harness"), spawner)
+    store = KernelStore(
+        platformdirs.user_cache_path("udmabuf-harness"),
+        load_matrix(ROOT / "kconfigs" / "matrix.toml"),
+        spawner,
+        Progress(Console(quiet=True)),
+    )
+    folder = "tools/testing/selftests"
+    names = (f"{folder}/kselftest.h", f"{folder}/kselftest_harness.h")
+    return store.source_files("6.12", names) / folder
 
 
 @pytest.mark.kernel
