@@ -7,7 +7,7 @@ VENV := .venv
 HARNESS := $(VENV)/bin/harness
 ARGS ?=
 
-.PHONY: help check test lint bench kernels clean deps-check deps-test
+.PHONY: help check test lint bench kernels clean deps-check deps-test deps-lint
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,11 @@ check: $(VENV)/check.stamp
 #: make test      our own tests: ruff, mypy, shellcheck, pytest           (ARGS='-k ktap')
 test: $(VENV)/test.stamp
 	@ci/test $(ARGS)
+
+#: make lint      all that is static, with what is installed: ci/static; W=1, sparse, clang and
+#:                checkpatch over the C for each cached kernel             (ARGS='--kernel 6.1')
+lint: $(VENV)/test.stamp $(if $(filter true,$(CI)),deps-lint)
+	@$(HARNESS) lint $(ARGS)
 
 #: make bench     the speed of each phase, as ratios to stock virtme-ng
 bench: $(VENV)/check.stamp
@@ -38,6 +43,9 @@ deps-check:
 
 deps-test:
 	@ci/install-deps test
+
+deps-lint:
+	@ci/install-deps lint
 
 $(VENV)/check.stamp: pyproject.toml | deps-check
 	@ci/make-venv $(VENV) .

@@ -58,8 +58,7 @@ def open_buildroot(
         BuildRootError: it cannot be made; the hint names the compiler that would do instead.
         CacheError: no space.
     """
-    what = "\0".join((spec.suite, spec.mirror, spec.compiler, *spec.packages))
-    path = cache / "roots" / f"{spec.suite}-{hashlib.sha256(what.encode()).hexdigest()[:12]}"
+    path = _path(spec, cache)
     root = BuildRoot(path=path, spec=spec)
     if path.is_dir():
         return root
@@ -72,6 +71,17 @@ def open_buildroot(
                     _debootstrap(spec, temp, spawner.with_env(LC_ALL="C.UTF-8"), phase)
         phase.done(f"Debian {spec.suite} with {spec.compiler}")
     return root
+
+
+def find_buildroot(spec: BuildRootSpec, *, cache: Path) -> BuildRoot | None:
+    """Return the build root if it is cached."""
+    path = _path(spec, cache)
+    return BuildRoot(path=path, spec=spec) if path.is_dir() else None
+
+
+def _path(spec: BuildRootSpec, cache: Path) -> Path:
+    what = "\0".join((spec.suite, spec.mirror, spec.compiler, *spec.packages))
+    return cache / "roots" / f"{spec.suite}-{hashlib.sha256(what.encode()).hexdigest()[:12]}"
 
 
 def _check_host(spec: BuildRootSpec, spawner: Spawner) -> None:

@@ -96,6 +96,23 @@ def _parser() -> argparse.ArgumentParser:
     parse.add_argument("--verbose", action="store_true", help="a row for every test that passed")
     parse.set_defaults(run=commands.parse)
 
+    lint = verbs.add_parser("lint", help="static tools over the tree, and over the C for kernels")
+    lint.add_argument(
+        "--kernel",
+        action="append",
+        default=[],
+        metavar="K",
+        help="only this one; can be repeated (default: those that are cached)",
+    )
+    lint.add_argument(
+        "--no-skip",
+        action="store_true",
+        default=os.environ.get("CI") == "true",
+        help="all kernels; a tool that could be installed and is not is an error"
+        " (default where CI=true)",
+    )
+    lint.set_defaults(run=commands.lint)
+
     doctor = verbs.add_parser("doctor", help="what this host offers; proves KVM again by a boot")
     _kernel_option(doctor)
     doctor.set_defaults(run=commands.doctor)

@@ -5,6 +5,8 @@ import argparse
 from functools import partial
 
 from harness import benchmark, doctoring, runner
+from harness.lint import lint as run_lint
+from harness.lintreport import print_lint
 from harness.place import Place
 from harness.rundir import rejudge
 from harness.table import print_run
@@ -49,6 +51,13 @@ def fetch_kernels(arguments: argparse.Namespace, place: Place) -> int:
 def doctor(arguments: argparse.Namespace, place: Place) -> int:
     """`harness doctor`: what this host offers; 2 when a VM cannot be had."""
     return doctoring.doctor(place, arguments.kernel or runner.default_kernel(place))
+
+
+def lint(arguments: argparse.Namespace, place: Place) -> int:
+    """`harness lint`: 0 nothing found, 1 findings, 2 not everything could be judged."""
+    result = run_lint(place, arguments.kernel, strict=arguments.no_skip)
+    print_lint(result, place.progress.console)
+    return result.exit_status
 
 
 def bench(arguments: argparse.Namespace, place: Place) -> int:

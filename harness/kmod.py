@@ -226,7 +226,7 @@ def _compile(
     )
     if NO_SPACE in completed.output:
         raise no_space(job.work)
-    text = _map_paths(completed.output, job)
+    text = map_paths(completed.output, copy=job.copy, source=job.source)
     if not messages(text, _WARNING):
         dirty.unlink()
     if completed.status != 0 or not job.ko.is_file():
@@ -284,16 +284,16 @@ def _load(entry: Path, name: str) -> ModuleBuild | None:
     return build if build.ko.is_file() else None
 
 
-def _map_paths(text: str, job: _Job) -> str:
-    """Replace paths of the private copy by the checkout's.
+def map_paths(text: str, *, copy: Path, source: Path) -> str:
+    """Replace paths of a private copy of a module by the checkout's.
 
     Since Linux 6.13 kbuild compiles in the module's folder and prints paths relative to it.
     """
-    text = text.replace(f"{job.copy}/", f"{job.source}/")
+    text = text.replace(f"{copy}/", f"{source}/")
 
     def mapped(match: re.Match[str]) -> str:
-        known = (job.copy / match[2]).is_file()
-        return f"{match[1]}{job.source}/{match[2]}:" if known else match[0]
+        known = (copy / match[2]).is_file()
+        return f"{match[1]}{source}/{match[2]}:" if known else match[0]
 
     return re.sub(
         r"^((?:In file included from | +from )?)([\w.][^\s:]*):(?=\d)", mapped, text, flags=re.M
