@@ -25,6 +25,8 @@
 #define UDMABUF_DEVICE		"/dev/udmabuf"
 #define UDMABUF_IOV_MODULE	"/sys/module/udmabuf_iov"
 #define UDMABUF_IOV_TOTALS	"/sys/kernel/debug/udmabuf_iov/totals"
+#define UDMABUF_IOV_BUFFERS	"/sys/kernel/debug/udmabuf_iov/buffers"
+#define UDMABUF_IOV_CHARGES	"/sys/kernel/debug/udmabuf_iov/charges"
 
 #define PAGE_BYTES		((size_t)getpagesize())
 #define HUGE_PAGE_BYTES		((size_t)2 << 20)
@@ -116,6 +118,25 @@ static inline size_t check_pages(struct __test_metadata *_metadata, const void *
 	for (i = 0; i < count && wrong < 4; i++)
 		wrong += !check_page(_metadata, (const char *)pages + i * PAGE_BYTES, seed, i);
 	return wrong;
+}
+
+/* The first and the last word of the pattern: enough to tell pages apart, where they are many. */
+static inline void stamp_page(void *page, unsigned int seed, size_t number)
+{
+	__u64 *words = page;
+	size_t last = PAGE_BYTES / sizeof(*words) - 1;
+
+	words[0] = pattern_word(seed, number, 0);
+	words[last] = pattern_word(seed, number, last);
+}
+
+static inline bool page_is_stamped(const void *page, unsigned int seed, size_t number)
+{
+	const __u64 *words = page;
+	size_t last = PAGE_BYTES / sizeof(*words) - 1;
+
+	return words[0] == pattern_word(seed, number, 0) &&
+	       words[last] == pattern_word(seed, number, last);
 }
 
 /* ---- Layouts */
@@ -285,6 +306,18 @@ static inline __u64 page_frame(const void *address)
 		entry = 0;
 	close(fd);
 	return entry >> 63 ? entry & ((1ULL << 55) - 1) : 0;
+}
+
+/* Return: whether the memory at @address, a multiple of 2 MiB, is one huge page. */
+static inline bool is_huge(const void *address)
+{
+	__u64 frame = page_frame(address);
+	size_t i;
+
+	for (i = 1; i < HUGE_PAGE_BYTES / PAGE_BYTES; i++)
+		if (page_frame((const char *)address + i * PAGE_BYTES) != frame + i)
+			return false;
+	return frame && frame % (HUGE_PAGE_BYTES / PAGE_BYTES) == 0;
 }
 
 /* What must be as before once nobody uses a buffer any more; -1 where it cannot be read. */
@@ -673,8 +706,8 @@ static inline void touch_handler(int signal)
 	siglongjmp(touch_return, signal);
 }
 
-/* Read one byte. Return: 0, or the signal that it took. */
-static inline int touch(const volatile void *address)
+/* Read one byte, and write it back if @write. Return: 0, or the signal that it took. */
+static inline int access_byte(volatile char *address, bool write)
 {
 	struct sigaction action = { .sa_handler = touch_handler }, bus, segv;
 	int got;
@@ -682,11 +715,25 @@ static inline int touch(const volatile void *address)
 	sigaction(SIGBUS, &action, &bus);
 	sigaction(SIGSEGV, &action, &segv);
 	got = sigsetjmp(touch_return, 1);
-	if (!got)
-		(void)*(const volatile char *)address;
+	if (!got) {
+		char byte = *address;
+
+		if (write)
+			*address = byte;
+	}
 	sigaction(SIGBUS, &bus, NULL);
 	sigaction(SIGSEGV, &segv, NULL);
 	return got;
+}
+
+static inline int touch(const volatile void *address)
+{
+	return access_byte((volatile char *)address, false);
+}
+
+static inline int touch_for_write(volatile void *address)
+{
+	return access_byte(address, true);
 }
 
 #endif /* UDMABUF_TEST_H */

@@ -81,18 +81,6 @@ FIXTURE_VARIANT_ADD(cow, hugetlb)
 	.change = NOTHING,
 };
 
-/* Return: whether the memory at @address is one huge page. */
-static bool is_huge(const void *address)
-{
-	__u64 frame = page_frame(address);
-	size_t i;
-
-	for (i = 1; i < HUGE_PAGE_BYTES / PAGE_BYTES; i++)
-		if (page_frame((const char *)address + i * PAGE_BYTES) != frame + i)
-			return false;
-	return frame && frame % (HUGE_PAGE_BYTES / PAGE_BYTES) == 0;
-}
-
 FIXTURE_SETUP(cow)
 {
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS, fd = -1;

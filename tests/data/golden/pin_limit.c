@@ -9,45 +9,14 @@
 
 #include "kselftest_harness.h"
 #include "udmabuf_test.h"
+#include "memlock_test.h"
 
-#include <linux/capability.h>
-#include <sys/syscall.h>
+#include <pthread.h>
 
 /* The limit of the tests, in pages, and users that run nothing else. */
 #define LIMIT		16
 #define TEST_UID	61184
 #define OTHER_UID	61185
-
-static long long count_charged(void)
-{
-	return read_field(UDMABUF_IOV_TOTALS, "charged_pages ");
-}
-
-/* Raise or drop CAP_IPC_LOCK. Return: 0 or -errno. */
-static int set_capable(bool capable)
-{
-	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
-	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
-	__u32 bit = 1U << CAP_IPC_LOCK;
-
-	if (syscall(SYS_capget, &header, data))
-		return -errno;
-	data[0].effective = capable ? data[0].effective | bit : data[0].effective & ~bit;
-	return syscall(SYS_capset, &header, data) ? -errno : 0;
-}
-
-static int set_limit(rlim_t bytes)
-{
-	struct rlimit limit = { .rlim_cur = bytes, .rlim_max = RLIM_INFINITY };
-
-	return setrlimit(RLIMIT_MEMLOCK, &limit) ? -errno : 0;
-}
-
-/* Be charged as another user, one that has charged nothing yet, and stay root otherwise. */
-static int set_user(uid_t uid)
-{
-	return setresuid(uid, 0, 0) ? -errno : 0;
-}
 
 /* Pin so many pages of anonymous memory. Return: the dma-buf, or -errno. */
 static int pin(int device, void *memory, size_t pages)
@@ -386,10 +355,11 @@ FIXTURE(list_limit)
 	char list_limit[16];
 };
 
-/* Entries in one call, with list_limit=4. */
+/* Entries in one call, and the value of list_limit. */
 FIXTURE_VARIANT(list_limit)
 {
 	bool iov;
+	__u32 limit;
 	int entries;
 	int expected;
 };
@@ -397,6 +367,7 @@ FIXTURE_VARIANT(list_limit)
 FIXTURE_VARIANT_ADD(list_limit, memfd_below)
 {
 	.iov = false,
+	.limit = 4,
 	.entries = 3,
 	.expected = 0,
 };
@@ -405,6 +376,7 @@ FIXTURE_VARIANT_ADD(list_limit, memfd_below)
 FIXTURE_VARIANT_ADD(list_limit, memfd_at)
 {
 	.iov = false,
+	.limit = 4,
 	.entries = 4,
 	.expected = 0,
 };
@@ -413,13 +385,41 @@ FIXTURE_VARIANT_ADD(list_limit, memfd_at)
 FIXTURE_VARIANT_ADD(list_limit, memfd_above)
 {
 	.iov = false,
+	.limit = 4,
 	.entries = 5,
 	.expected = EINVAL,
+};
+
+/* Guards: a limit of 0 that means none */
+FIXTURE_VARIANT_ADD(list_limit, memfd_zero)
+{
+	.iov = false,
+	.limit = 0,
+	.entries = 1,
+	.expected = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(list_limit, memfd_one)
+{
+	.iov = false,
+	.limit = 1,
+	.entries = 1,
+	.expected = 0,
+};
+
+/* Guards: 2.4b: a limit with a sign */
+FIXTURE_VARIANT_ADD(list_limit, memfd_largest)
+{
+	.iov = false,
+	.limit = ~0U,
+	.entries = 5,
+	.expected = 0,
 };
 
 FIXTURE_VARIANT_ADD(list_limit, iov_below)
 {
 	.iov = true,
+	.limit = 4,
 	.entries = 3,
 	.expected = 0,
 };
@@ -428,6 +428,7 @@ FIXTURE_VARIANT_ADD(list_limit, iov_below)
 FIXTURE_VARIANT_ADD(list_limit, iov_at)
 {
 	.iov = true,
+	.limit = 4,
 	.entries = 4,
 	.expected = 0,
 };
@@ -436,8 +437,35 @@ FIXTURE_VARIANT_ADD(list_limit, iov_at)
 FIXTURE_VARIANT_ADD(list_limit, iov_above)
 {
 	.iov = true,
+	.limit = 4,
 	.entries = 5,
 	.expected = EINVAL,
+};
+
+/* Guards: a limit of 0 that means none */
+FIXTURE_VARIANT_ADD(list_limit, iov_zero)
+{
+	.iov = true,
+	.limit = 0,
+	.entries = 1,
+	.expected = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(list_limit, iov_one)
+{
+	.iov = true,
+	.limit = 1,
+	.entries = 1,
+	.expected = 0,
+};
+
+/* Guards: 2.4b: a limit with a sign */
+FIXTURE_VARIANT_ADD(list_limit, iov_largest)
+{
+	.iov = true,
+	.limit = ~0U,
+	.entries = 5,
+	.expected = 0,
 };
 
 FIXTURE_SETUP(list_limit)
@@ -463,13 +491,15 @@ FIXTURE_TEARDOWN(list_limit)
 TEST_F(list_limit, answers)
 {
 	struct layout layout = { .nr_runs = variant->entries };
+	char limit[16];
 	int result, i;
 
 	for (i = 0; i < variant->entries; i++) {
 		layout.runs[i].first = i % 4;
 		layout.runs[i].count = 1;
 	}
-	ASSERT_TRUE(write_parameter("list_limit", "4"));
+	snprintf(limit, sizeof(limit), "%u", variant->limit);
+	ASSERT_TRUE(write_parameter("list_limit", limit));
 	result = variant->iov ? create_iov(self->device, self->source.map, &layout, 0) :
 				create_list(self->device, self->source.memfd, &layout, 0);
 	EXPECT_EQ(-variant->expected, result < 0 ? result : 0);
@@ -533,6 +563,15 @@ FIXTURE_VARIANT_ADD(size_limit, memfd_zero)
 	.expected = EINVAL,
 };
 
+/* Guards: a limit with a sign */
+FIXTURE_VARIANT_ADD(size_limit, memfd_largest)
+{
+	.iov = false,
+	.limit_mb = ~0U,
+	.pages = 256,
+	.expected = 0,
+};
+
 FIXTURE_VARIANT_ADD(size_limit, iov_at)
 {
 	.iov = true,
@@ -559,10 +598,11 @@ FIXTURE_VARIANT_ADD(size_limit, iov_overflow)
 	.expected = 0,
 };
 
+/* Guards: a limit with a sign */
 FIXTURE_VARIANT_ADD(size_limit, iov_largest)
 {
 	.iov = true,
-	.limit_mb = ~0U >> 1,
+	.limit_mb = ~0U,
 	.pages = 256,
 	.expected = 0,
 };
@@ -623,6 +663,249 @@ TEST_F(size_limit, sum)
 	EXPECT_EQ(-variant->expected, result < 0 ? result : 0);
 	if (result >= 0)
 		close(result);
+}
+
+FIXTURE(unlimited)
+{
+	struct baseline before;
+	struct source source;
+	int device;
+	char size_limit_mb[16];
+	char list_limit[16];
+};
+
+/* A request that is far too large, with both limits at their highest. */
+FIXTURE_VARIANT(unlimited)
+{
+	bool iov;
+	__u32 count;
+	__u64 size;
+	int expected;
+};
+
+/* Guards: an array for more pages than the machine has */
+FIXTURE_VARIANT_ADD(unlimited, memfd_beyond_memory)
+{
+	.iov = false,
+	.count = 1,
+	.size = 1ULL << 36,
+	.expected = ENOMEM,
+};
+
+/*
+ * Guards: 2.4d: an array of more than INT_MAX bytes, at which the kernel warns
+ */
+FIXTURE_VARIANT_ADD(unlimited, memfd_beyond_int)
+{
+	.iov = false,
+	.count = 1,
+	.size = 1ULL << 40,
+	.expected = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(unlimited, memfd_largest)
+{
+	.iov = false,
+	.count = 1,
+	.size = 1ULL << 62,
+	.expected = EINVAL,
+};
+
+/* Guards: 2.4b: the length of the list in 32 bits */
+FIXTURE_VARIANT_ADD(unlimited, memfd_entries)
+{
+	.iov = false,
+	.count = ~0U,
+	.size = 1ULL << 12,
+	.expected = EINVAL,
+};
+
+/* Guards: an array for more pages than the machine has */
+FIXTURE_VARIANT_ADD(unlimited, iov_beyond_memory)
+{
+	.iov = true,
+	.count = 1,
+	.size = 1ULL << 36,
+	.expected = ENOMEM,
+};
+
+/*
+ * Guards: 2.4d: an array of more than INT_MAX bytes, at which the kernel warns
+ */
+FIXTURE_VARIANT_ADD(unlimited, iov_beyond_int)
+{
+	.iov = true,
+	.count = 1,
+	.size = 1ULL << 40,
+	.expected = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(unlimited, iov_largest)
+{
+	.iov = true,
+	.count = 1,
+	.size = 1ULL << 62,
+	.expected = EINVAL,
+};
+
+/* Guards: 2.4b: the length of the list in 32 bits */
+FIXTURE_VARIANT_ADD(unlimited, iov_entries)
+{
+	.iov = true,
+	.count = ~0U,
+	.size = 1ULL << 12,
+	.expected = EINVAL,
+};
+
+/* Guards: an array of entries for more pages than the machine has */
+FIXTURE_VARIANT_ADD(unlimited, iov_entries_beyond_memory)
+{
+	.iov = true,
+	.count = 1U << 24,
+	.size = 1ULL << 12,
+	.expected = ENOMEM,
+};
+
+FIXTURE_SETUP(unlimited)
+{
+	static const struct layout anon = { .backing = ANON, .pages = 1 };
+	static const struct layout shmem = { .backing = SHMEM, .pages = 1 };
+	char highest[16];
+
+	if (!driver_is_udmabuf_iov())
+		SKIP(return, "2.4d: this driver warns at such requests");
+	if (!source_open(_metadata, &self->source, variant->iov ? &anon : &shmem))
+		return;
+	ASSERT_TRUE(read_parameter("size_limit_mb", self->size_limit_mb));
+	ASSERT_TRUE(read_parameter("list_limit", self->list_limit));
+	snprintf(highest, sizeof(highest), "%u", ~0U);
+	ASSERT_TRUE(write_parameter("size_limit_mb", highest));
+	ASSERT_TRUE(write_parameter("list_limit", highest));
+	self->device = open_device(_metadata);
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(unlimited)
+{
+	restore_limits(_metadata, self->size_limit_mb, self->list_limit);
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+/*
+ * Guards: the check of the row, with a warning of the kernel or a long search
+ * for memory
+ */
+TEST_F(unlimited, answers)
+{
+	struct {
+		struct udmabuf_iov_create head;
+		struct udmabuf_iov_entry entries[1];
+	} iov = {
+		.head.niov = variant->count,
+		.entries[0] = { .base = (uintptr_t)self->source.map, .len = variant->size },
+	};
+	struct {
+		struct udmabuf_create_list head;
+		struct udmabuf_create_item items[1];
+	} list = {
+		.head.count = variant->count,
+		.items[0] = { .memfd = self->source.memfd, .size = variant->size },
+	};
+
+	EXPECT_EQ(-variant->expected, variant->iov ?
+		  call(self->device, UDMABUF_IOV_CREATE, &iov) :
+		  call(self->device, UDMABUF_CREATE_LIST, &list));
+}
+
+/* A pin is worth 1024 references of 2^31 on all kernels; at half of them the driver stops. */
+#define RUNS		(1 << 15)
+#define MOST_BUFFERS	((1 << 21) / RUNS)
+
+FIXTURE(references)
+{
+	struct baseline before;
+	char *page;
+	int device;
+	char size_limit_mb[16];
+	char list_limit[16];
+};
+
+FIXTURE_SETUP(references)
+{
+	if (!driver_is_udmabuf_iov())
+		SKIP(return, "this driver does not take iovecs");
+	self->page = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+			  -1, 0);
+	ASSERT_NE(MAP_FAILED, self->page);
+	ASSERT_TRUE(read_parameter("size_limit_mb", self->size_limit_mb));
+	ASSERT_TRUE(read_parameter("list_limit", self->list_limit));
+	ASSERT_TRUE(write_parameter("list_limit", "32768"));
+	self->device = open_device(_metadata);
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(references)
+{
+	restore_limits(_metadata, self->size_limit_mb, self->list_limit);
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+/* What one of the threads that share the page has made. */
+struct pinner {
+	const struct udmabuf_iov_create *create;
+	int device;
+	int fds[MOST_BUFFERS];
+	int count;
+	int error;
+};
+
+static void *pin_until_refused(void *argument)
+{
+	struct pinner *pinner = argument;
+	int result;
+
+	while (pinner->count < MOST_BUFFERS) {
+		result = call(pinner->device, UDMABUF_IOV_CREATE, pinner->create);
+		if (result < 0) {
+			pinner->error = result;
+			break;
+		}
+		pinner->fds[pinner->count++] = result;
+	}
+	return NULL;
+}
+
+/*
+ * Guards: 2.4e: a count that overflows, at which the kernel warns and then lets
+ * go of the page
+ */
+TEST_F(references, same_page)
+{
+	struct udmabuf_iov_create *create = calloc(1, sizeof(*create) +
+						   RUNS * sizeof(create->iovs[0]));
+	struct pinner pinners[2] = { 0 };
+	pthread_t threads[2];
+	int i;
+
+	ASSERT_NE(NULL, create);
+	create->niov = RUNS;
+	for (i = 0; i < RUNS; i++) {
+		create->iovs[i].base = (uintptr_t)self->page;
+		create->iovs[i].len = PAGE_BYTES;
+	}
+	for (i = 0; i < 2; i++) {
+		pinners[i].create = create;
+		pinners[i].device = self->device;
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, pin_until_refused, &pinners[i]));
+	}
+	for (i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	for (i = 0; i < 2; i++) {
+		EXPECT_EQ(-ENOMEM, pinners[i].error);
+		while (pinners[i].count)
+			close(pinners[i].fds[--pinners[i].count]);
+	}
+	free(create);
 }
 
 TEST_HARNESS_MAIN
