@@ -313,4 +313,332 @@ TEST_F(map, vm_flags)
 	munmap(map, self->bytes);
 }
 
+/* Counted by the page tables that a sweep needs, with a few faults of the test's own. */
+#define OWN_FAULTS	4
+
+FIXTURE(large)
+{
+	struct source source;
+	const struct layout *layout;
+	int dmabuf;
+	size_t pages;
+	size_t bytes;
+	char *map;
+};
+
+/*
+ * A buffer of several page tables, and how many pages its mapping starts behind
+ * a multiple of 2 MiB. Where huge pages lie at aligned addresses, the kernel
+ * may map them whole.
+ */
+FIXTURE_VARIANT(large)
+{
+	struct layout layout;
+	size_t skew;
+};
+
+FIXTURE_VARIANT_ADD(large, anon)
+{
+	.layout = {
+		.backing = ANON,
+		.pages = 512,
+		.nr_runs = 3,
+		.runs = { { 256, 256 }, { 0, 512 }, { 0, 256 } },
+	},
+	.skew = 3,
+};
+
+FIXTURE_VARIANT_ADD(large, hugetlb)
+{
+	.layout = {
+		.backing = HUGETLB,
+		.pages = 1024,
+		.nr_runs = 2,
+		.runs = { { 512, 512 }, { 0, 512 } },
+	},
+	.skew = 0,
+};
+
+FIXTURE_VARIANT_ADD(large, hugetlb_skewed)
+{
+	.layout = {
+		.backing = HUGETLB,
+		.pages = 1024,
+		.nr_runs = 2,
+		.runs = { { 512, 512 }, { 0, 512 } },
+	},
+	.skew = 3,
+};
+
+/* Return: an address for @bytes, @skew pages behind a multiple of 2 MiB, in room of its own. */
+static char *find_room(struct __test_metadata *_metadata, size_t bytes, size_t skew)
+{
+	char *room = mmap(NULL, bytes + 2 * HUGE_PAGE_BYTES, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uintptr_t next = (uintptr_t)room + HUGE_PAGE_BYTES - 1;
+
+	ASSERT_NE(MAP_FAILED, room);
+	return (char *)(next / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES + skew * PAGE_BYTES);
+}
+
+static void map_part(struct __test_metadata *_metadata, const FIXTURE_DATA(large) *self,
+		     size_t first, size_t count)
+{
+	ASSERT_EQ(self->map, mmap(self->map, count * PAGE_BYTES, PROT_READ | PROT_WRITE,
+				  MAP_SHARED | MAP_FIXED, self->dmabuf, first * PAGE_BYTES));
+}
+
+FIXTURE_SETUP(large)
+{
+	int device;
+
+	self->layout = &variant->layout;
+	self->pages = layout_pages(self->layout);
+	self->bytes = self->pages * PAGE_BYTES;
+	if (!source_open(_metadata, &self->source, self->layout))
+		return;
+	device = open_device(_metadata);
+	self->dmabuf = export_source(device, &self->source);
+	ASSERT_LE(0, self->dmabuf);
+	close(device);
+	self->map = find_room(_metadata, self->bytes, variant->skew);
+	map_part(_metadata, self, 0, self->pages);
+}
+
+FIXTURE_TEARDOWN(large)
+{
+	munmap(self->map, self->bytes);
+	close(self->dmabuf);
+	source_unmap(&self->source);
+	source_close_memfd(&self->source);
+}
+
+static long count_faults(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_SELF, &usage);
+	return usage.ru_minflt;
+}
+
+/* The page tables below the mapping: one for each 2 MiB that it touches. */
+static long count_tables(const FIXTURE_DATA(large) *self)
+{
+	uintptr_t start = (uintptr_t)self->map, end = start + self->bytes - 1;
+
+	return end / HUGE_PAGE_BYTES - start / HUGE_PAGE_BYTES + 1;
+}
+
+/* Check that what is mapped at @address is page @number of the buffer. */
+static void check_mapped(struct __test_metadata *_metadata, const FIXTURE_DATA(large) *self,
+			 const void *address, size_t number)
+{
+	ASSERT_TRUE(page_is_stamped(address, SEED_SOURCE,
+				    layout_source_page(self->layout, number))) {
+		TH_LOG("page %zu of the buffer", number);
+	}
+}
+
+/*
+ * Guards: 2.4i: a fault for each page, or a fault that maps the whole buffer
+ * and takes its time
+ */
+TEST_F(large, forward)
+{
+	long before = count_faults(), page;
+
+	for (page = 0; page < self->pages; page++)
+		check_mapped(_metadata, self, self->map + page * PAGE_BYTES, page);
+	EXPECT_GE(count_tables(self) + OWN_FAULTS, count_faults() - before);
+	/* What is mapped for reading may have to be mapped again for writing. */
+	before = count_faults();
+	for (page = 0; page < self->pages; page++)
+		stamp_page(self->map + page * PAGE_BYTES, SEED_BUFFER,
+			   layout_source_page(self->layout, page));
+	EXPECT_GE(count_tables(self) + OWN_FAULTS, count_faults() - before);
+	for (page = 0; page < self->layout->pages; page++)
+		ASSERT_TRUE(page_is_stamped(self->source.map + page * PAGE_BYTES, SEED_BUFFER,
+					    page));
+}
+
+/* Guards: a fault that maps what follows the page and nothing before it */
+TEST_F(large, backward)
+{
+	long before = count_faults(), page;
+
+	for (page = self->pages - 1; page >= 0; page--)
+		stamp_page(self->map + page * PAGE_BYTES, SEED_BUFFER,
+			   layout_source_page(self->layout, page));
+	EXPECT_GE(count_tables(self) + OWN_FAULTS, count_faults() - before);
+	for (page = 0; page < self->layout->pages; page++)
+		ASSERT_TRUE(page_is_stamped(self->source.map + page * PAGE_BYTES, SEED_BUFFER,
+					    page));
+}
+
+/*
+ * Guards: a fault around the first page that is off by one at the ends of a
+ * mapping or a page table
+ */
+TEST_F(large, first_touch)
+{
+	size_t pages[] = { 0, 1, 255, 508, 509, 510, 511, 512, 513, self->pages - 1 }, i, page;
+
+	for (i = 0; i < ARRAY_SIZE(pages); i++) {
+		map_part(_metadata, self, 0, self->pages);
+		check_mapped(_metadata, self, self->map + pages[i] * PAGE_BYTES, pages[i]);
+		for (page = 0; page < self->pages; page += 17)
+			check_mapped(_metadata, self, self->map + page * PAGE_BYTES, page);
+	}
+}
+
+/* Mappings that start or end inside a huge page, at the same address. */
+/*
+ * Guards: a fault that forgets vm_pgoff, or maps a huge page that only lies
+ * half in the mapping
+ */
+TEST_F(large, inner)
+{
+	size_t firsts[] = { 1, 256, 511, 512 }, i, page;
+
+	for (i = 0; i < ARRAY_SIZE(firsts); i++) {
+		munmap(self->map, self->bytes);
+		map_part(_metadata, self, firsts[i], self->pages - firsts[i] - 1);
+		for (page = firsts[i]; page < self->pages - 1; page++)
+			check_mapped(_metadata, self,
+				     self->map + (page - firsts[i]) * PAGE_BYTES, page);
+		EXPECT_EQ(SIGSEGV, touch(self->map + (page - firsts[i]) * PAGE_BYTES));
+	}
+}
+
+/*
+ * Guards: a VMA that keeps its start for the page offset although munmap() has
+ * moved it
+ */
+TEST_F(large, split)
+{
+	size_t holes[] = { 700, 300, 512, 0 }, i, page;
+
+	ASSERT_EQ(0, touch(self->map));
+	for (i = 0; i < ARRAY_SIZE(holes); i++)
+		munmap(self->map + holes[i] * PAGE_BYTES, PAGE_BYTES);
+	for (i = 0; i < ARRAY_SIZE(holes); i++)
+		EXPECT_EQ(SIGSEGV, touch(self->map + holes[i] * PAGE_BYTES));
+	for (page = 1; page < self->pages; page++)
+		if (page != 300 && page != 512 && page != 700)
+			check_mapped(_metadata, self, self->map + page * PAGE_BYTES, page);
+}
+
+/* One page table has been filled when the mapping moves, the others have not. */
+/* Guards: a fault that computes the page from where the mapping once was */
+TEST_F(large, moved)
+{
+	char *target = find_room(_metadata, self->bytes, 7), *old = self->map;
+	size_t page;
+
+	ASSERT_EQ(0, touch(self->map));
+	ASSERT_EQ(target, mremap(self->map, self->bytes, self->bytes,
+				 MREMAP_MAYMOVE | MREMAP_FIXED, target));
+	self->map = target;
+	EXPECT_EQ(SIGSEGV, touch(old));
+	for (page = 0; page < self->pages; page++)
+		check_mapped(_metadata, self, self->map + page * PAGE_BYTES, page);
+}
+
+static void expect_no_growth(struct __test_metadata *_metadata, const FIXTURE_DATA(large) *self,
+			     size_t old_bytes)
+{
+	EXPECT_EQ(MAP_FAILED, mremap(self->map, old_bytes, self->bytes + PAGE_BYTES,
+				     MREMAP_MAYMOVE)) {
+		TH_LOG("from %zu bytes", old_bytes);
+	}
+}
+
+/*
+ * Guards: M2: mmap without VM_DONTEXPAND and VM_PFNMAP, each of which keeps a
+ * mapping from growing
+ */
+TEST_F(large, grown)
+{
+	expect_no_growth(_metadata, self, self->bytes);
+	expect_no_growth(_metadata, self, PAGE_BYTES);
+	/* This is how a shared mapping is doubled. */
+	expect_no_growth(_metadata, self, 0);
+	check_mapped(_metadata, self, self->map, 0);
+}
+
+/* Guards: a fault that maps pages writable whatever the mapping allows */
+TEST_F(large, protected)
+{
+	char *last = self->map + self->bytes - PAGE_BYTES;
+
+	ASSERT_EQ(0, mprotect(self->map, self->bytes, PROT_READ));
+	EXPECT_EQ(SIGSEGV, touch_for_write(self->map));
+	check_mapped(_metadata, self, self->map, 0);
+	EXPECT_EQ(SIGSEGV, touch_for_write(self->map + PAGE_BYTES));
+	ASSERT_EQ(0, mprotect(self->map, self->bytes, PROT_NONE));
+	EXPECT_EQ(SIGSEGV, touch(self->map));
+	EXPECT_EQ(SIGSEGV, touch(last));
+	ASSERT_EQ(0, mprotect(self->map, self->bytes, PROT_READ | PROT_WRITE));
+	EXPECT_EQ(0, touch_for_write(self->map));
+	EXPECT_EQ(0, touch_for_write(last));
+	check_mapped(_metadata, self, self->map, 0);
+	check_mapped(_metadata, self, last, self->pages - 1);
+}
+
+/* Guards: B08: a mapping that madvise() can put into core dumps, or empty */
+TEST_F(large, advised)
+{
+	char flags[256];
+
+	ASSERT_EQ(0, touch(self->map));
+	EXPECT_EQ(-1, madvise(self->map, self->bytes, MADV_DODUMP));
+	EXPECT_EQ(-1, madvise(self->map, self->bytes, MADV_DONTNEED));
+	ASSERT_TRUE(read_vm_flags(self->map, flags, sizeof(flags)));
+	EXPECT_NE(NULL, strstr(flags, " dd ")) TH_LOG("in core dumps: %s", flags);
+	check_mapped(_metadata, self, self->map, 0);
+	check_mapped(_metadata, self, self->map + PAGE_BYTES, 1);
+}
+
+/*
+ * Guards: VM_DONTCOPY, or a private mapping: a child without the buffer, or
+ * with a copy of it
+ */
+TEST_F(large, forked)
+{
+	size_t last = (self->pages - 1) * PAGE_BYTES;
+	pid_t child;
+
+	ASSERT_EQ(0, touch_for_write(self->map));
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child) {
+		check_mapped(_metadata, self, self->map, 0);
+		check_mapped(_metadata, self, self->map + last, self->pages - 1);
+		stamp_page(self->map, SEED_CHILD, 0);
+		stamp_page(self->map + last, SEED_CHILD, 1);
+		_exit(0);
+	}
+	EXPECT_EQ(0, join(child));
+	EXPECT_TRUE(page_is_stamped(self->map, SEED_CHILD, 0));
+	EXPECT_TRUE(page_is_stamped(self->map + last, SEED_CHILD, 1));
+}
+
+/* What O_DIRECT does with its memory, without a disk: the pages would go into a pipe. */
+/*
+ * Guards: B05: page table entries that are not special, so that direct I/O
+ * takes references on the pages
+ */
+TEST_F(large, fast_gup)
+{
+	struct iovec page = { .iov_base = self->map, .iov_len = PAGE_BYTES };
+	int pipes[2];
+
+	ASSERT_EQ(0, pipe(pipes));
+	ASSERT_EQ(0, touch_for_write(self->map));
+	EXPECT_EQ(-1, vmsplice(pipes[1], &page, 1, 0));
+	EXPECT_EQ(EFAULT, errno);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
 TEST_HARNESS_MAIN
