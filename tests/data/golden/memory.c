@@ -1,0 +1,605 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Generated from specs/memory.toml and its template: do not edit.
+ *
+ * Which memory becomes a buffer: kinds that are refused, kinds that look like
+ * them and are taken, and huge pages, whole and in part, also such as nobody
+ * has touched yet.
+ */
+
+#include "kselftest_harness.h"
+#include "udmabuf_test.h"
+#include "importer_test.h"
+
+#include <sys/ipc.h>
+#include <sys/mount.h>
+#include <sys/shm.h>
+#include <sys/syscall.h>
+
+#define PAGES		2
+#define KIND_BYTES	(PAGES * PAGE_BYTES)
+
+/* Where PCs have had the memory of the graphics card since 1981: no RAM, on any of them. */
+#define DEVICE_ADDRESS	0xa0000
+
+/* The same on all architectures; libraries are older than it. */
+#ifndef SYS_memfd_secret
+#define SYS_memfd_secret	447
+#endif
+
+enum kind {
+	RAMFS_SHARED,
+	RAMFS_PRIVATE,
+	TMPFS_SHARED,
+	SYSV_SHARED,
+	HUGETLB_SHARED,
+	HUGETLB_PRIVATE,
+	ZERO_PAGE,
+	PAST_FILE_END,
+	MEMFD_PROTECTED,
+	MEMFD_READ_ONLY,
+	DEVICE_IO,
+	DEVICE_MEMORY,
+	SECRET_MEMORY,
+};
+
+FIXTURE(kind)
+{
+	struct baseline before;
+	int device;
+	int file;
+	char *memory;
+};
+
+/* Two pages of the caller's memory. */
+FIXTURE_VARIANT(kind)
+{
+	int kind;
+	int expected;
+};
+
+/*
+ * Guards: no check for shared mappings of files, whose pages could be written
+ * behind the file's back
+ */
+FIXTURE_VARIANT_ADD(kind, file_shared)
+{
+	.kind = RAMFS_SHARED,
+	.expected = EOPNOTSUPP,
+};
+
+/* Guards: a pin without FOLL_WRITE, of the file's own page */
+FIXTURE_VARIANT_ADD(kind, file_private)
+{
+	.kind = RAMFS_PRIVATE,
+	.expected = 0,
+};
+
+FIXTURE_VARIANT_ADD(kind, tmpfs_shared)
+{
+	.kind = TMPFS_SHARED,
+	.expected = 0,
+};
+
+FIXTURE_VARIANT_ADD(kind, sysv_shared)
+{
+	.kind = SYSV_SHARED,
+	.expected = 0,
+};
+
+FIXTURE_VARIANT_ADD(kind, hugetlb_shared)
+{
+	.kind = HUGETLB_SHARED,
+	.expected = 0,
+};
+
+/*
+ * Guards: before 5.12: private huge pages, which fork() takes away from the
+ * buffer
+ */
+FIXTURE_VARIANT_ADD(kind, hugetlb_private)
+{
+	.kind = HUGETLB_PRIVATE,
+	.expected = 0,
+};
+
+/*
+ * Guards: a pin without FOLL_WRITE, of the page of zeros that everybody shares
+ */
+FIXTURE_VARIANT_ADD(kind, zero_page)
+{
+	.kind = ZERO_PAGE,
+	.expected = 0,
+};
+
+FIXTURE_VARIANT_ADD(kind, past_file_end)
+{
+	.kind = PAST_FILE_END,
+	.expected = EFAULT,
+};
+
+/* Guards: no check that the caller may write */
+FIXTURE_VARIANT_ADD(kind, memfd_protected)
+{
+	.kind = MEMFD_PROTECTED,
+	.expected = EACCES,
+};
+
+/* Guards: no check that the caller may write */
+FIXTURE_VARIANT_ADD(kind, memfd_read_only)
+{
+	.kind = MEMFD_READ_ONLY,
+	.expected = EACCES,
+};
+
+/* Guards: no check for VM_IO and VM_PFNMAP */
+FIXTURE_VARIANT_ADD(kind, device_io)
+{
+	.kind = DEVICE_IO,
+	.expected = EOPNOTSUPP,
+};
+
+/* Guards: no check for VM_IO and VM_PFNMAP */
+FIXTURE_VARIANT_ADD(kind, device_memory)
+{
+	.kind = DEVICE_MEMORY,
+	.expected = EOPNOTSUPP,
+};
+
+/* Guards: a check for file systems that lets secretmem pass */
+FIXTURE_VARIANT_ADD(kind, secret)
+{
+	.kind = SECRET_MEMORY,
+	.expected = EOPNOTSUPP,
+};
+
+/*
+ * A file in a file system that is not tmpfs but has a page cache. Nothing of it is left once the
+ * descriptor is closed. Return: the descriptor, or -1 after marking the test as skipped.
+ */
+static int open_ramfs(struct __test_metadata *_metadata)
+{
+	char folder[] = "/tmp/udmabuf-XXXXXX", path[64];
+	int error, fd;
+
+	ASSERT_NE(NULL, mkdtemp(folder));
+	if (mount("none", folder, "ramfs", 0, NULL)) {
+		error = errno;
+		rmdir(folder);
+		SKIP(return -1, "cannot mount a ramfs: %s", strerror(error));
+	}
+	snprintf(path, sizeof(path), "%s/file", folder);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	umount2(folder, MNT_DETACH);
+	rmdir(folder);
+	ASSERT_LE(0, fd);
+	return fd;
+}
+
+/* A descriptor for the kinds of memory that are a file. Return: false if the test is skipped. */
+static bool open_kind(struct __test_metadata *_metadata, enum kind kind, int *fd)
+{
+	char page[4096], path[32];
+	int i;
+
+	*fd = -1;
+	ASSERT_EQ(sizeof(page), PAGE_BYTES);
+	switch (kind) {
+	case RAMFS_SHARED:
+	case RAMFS_PRIVATE:
+		*fd = open_ramfs(_metadata);
+		if (*fd < 0)
+			return false;
+		for (i = 0; i < PAGES; i++) {
+			fill_page(page, SEED_CHILD, i);
+			ASSERT_EQ(sizeof(page), write(*fd, page, sizeof(page)));
+		}
+		break;
+	case TMPFS_SHARED:
+		*fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+		ASSERT_EQ(0, ftruncate(*fd, KIND_BYTES));
+		break;
+	case PAST_FILE_END:
+		*fd = make_memfd(0, KIND_BYTES - PAGE_BYTES, 0);
+		break;
+	case MEMFD_PROTECTED:
+		*fd = make_memfd(0, KIND_BYTES, 0);
+		break;
+	case MEMFD_READ_ONLY:
+		snprintf(path, sizeof(path), "/proc/self/fd/%d", make_memfd(0, KIND_BYTES, 0));
+		*fd = open(path, O_RDONLY | O_CLOEXEC);
+		break;
+	case DEVICE_MEMORY:
+		*fd = open("/dev/mem", O_RDWR | O_CLOEXEC);
+		if (*fd < 0)
+			SKIP(return false, "/dev/mem: %s", strerror(errno));
+		break;
+	case SECRET_MEMORY:
+		*fd = syscall(SYS_memfd_secret, O_CLOEXEC);
+		if (*fd < 0)
+			SKIP(return false, "this kernel has no secret memory: %s", strerror(errno));
+		ASSERT_EQ(0, ftruncate(*fd, KIND_BYTES));
+		break;
+	default:
+		break;
+	}
+	return true;
+}
+
+/* The kernel's clock pages: VM_IO and VM_PFNMAP in every process. Return: NULL if not there. */
+static char *find_clock_pages(void)
+{
+	FILE *file = fopen("/proc/self/maps", "r");
+	unsigned long start, end, found = 0;
+	char line[512];
+
+	while (file && !found && fgets(line, sizeof(line), file))
+		if (sscanf(line, "%lx-%lx", &start, &end) == 2 && strstr(line, "[vvar]") &&
+		    end - start >= KIND_BYTES)
+			found = start;
+	if (file)
+		fclose(file);
+	return (char *)found;
+}
+
+static char *map_sysv(struct __test_metadata *_metadata)
+{
+	int id = shmget(IPC_PRIVATE, KIND_BYTES, IPC_CREAT | 0600);
+	void *map;
+
+	if (id < 0)
+		SKIP(return MAP_FAILED, "no SysV shared memory: %s", strerror(errno));
+	map = shmat(id, NULL, 0);
+	shmctl(id, IPC_RMID, NULL);
+	return map;
+}
+
+/* Whoever reads memory that nobody has written gets the one page of zeros. */
+static void read_zero_page(struct __test_metadata *_metadata, char *memory)
+{
+	ASSERT_EQ(0, madvise(memory, KIND_BYTES, MADV_NOHUGEPAGE));
+	ASSERT_EQ(0, touch(memory));
+	ASSERT_EQ(0, touch(memory + PAGE_BYTES));
+	ASSERT_EQ(page_frame(memory), page_frame(memory + PAGE_BYTES));
+}
+
+static char *map_kind(struct __test_metadata *_metadata, enum kind kind, int fd)
+{
+	int protection = PROT_READ | PROT_WRITE, flags = MAP_SHARED;
+	size_t bytes = KIND_BYTES;
+	off_t offset = 0;
+	char *map;
+
+	switch (kind) {
+	case RAMFS_PRIVATE:
+		flags = MAP_PRIVATE;
+		break;
+	case ZERO_PAGE:
+		flags = MAP_PRIVATE | MAP_ANONYMOUS;
+		break;
+	case HUGETLB_SHARED:
+	case HUGETLB_PRIVATE:
+		if (!reserve_huge_pages(1))
+			SKIP(return MAP_FAILED, "not enough memory for a huge page");
+		flags = kind == HUGETLB_SHARED ? MAP_SHARED : MAP_PRIVATE;
+		flags |= MAP_ANONYMOUS | MAP_HUGETLB | MFD_HUGE_2MB;
+		bytes = HUGE_PAGE_BYTES;
+		break;
+	case MEMFD_PROTECTED:
+	case MEMFD_READ_ONLY:
+		protection = PROT_READ;
+		break;
+	case DEVICE_MEMORY:
+		offset = DEVICE_ADDRESS;
+		break;
+	case DEVICE_IO:
+		map = find_clock_pages();
+		if (!map)
+			SKIP(return MAP_FAILED, "this kernel has no [vvar] mapping");
+		return map;
+	case SYSV_SHARED:
+		return map_sysv(_metadata);
+	default:
+		break;
+	}
+	map = mmap(NULL, bytes, protection, flags, fd, offset);
+	if (map == MAP_FAILED && kind == DEVICE_MEMORY)
+		SKIP(return MAP_FAILED, "/dev/mem at %#x: %s", DEVICE_ADDRESS, strerror(errno));
+	ASSERT_NE(MAP_FAILED, map);
+	if (kind == ZERO_PAGE)
+		read_zero_page(_metadata, map);
+	return map;
+}
+
+FIXTURE_SETUP(kind)
+{
+	if (!driver_is_udmabuf_iov())
+		SKIP(return, "this driver does not take iovecs");
+	if (!open_kind(_metadata, variant->kind, &self->file))
+		return;
+	self->memory = map_kind(_metadata, variant->kind, self->file);
+	if (self->memory == MAP_FAILED)
+		return;
+	self->device = open_device(_metadata);
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(kind)
+{
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+/* The buffer has what the caller has now, and each of them sees what the other writes. */
+static void check_coherent(struct __test_metadata *_metadata, int dmabuf, char *memory,
+			   const char *content)
+{
+	char *map;
+
+	ASSERT_EQ(0, map_shared(dmabuf, KIND_BYTES, (void **)&map));
+	EXPECT_EQ(0, memcmp(map, content, KIND_BYTES));
+	fill_pages(memory, SEED_SOURCE, PAGES);
+	EXPECT_EQ(0, check_pages(_metadata, map, SEED_SOURCE, PAGES));
+	fill_pages(map, SEED_BUFFER, PAGES);
+	EXPECT_EQ(0, check_pages(_metadata, memory, SEED_BUFFER, PAGES));
+	munmap(map, KIND_BYTES);
+}
+
+/* Guards: the check of the row; a buffer of other pages than the caller has */
+TEST_F(kind, answers)
+{
+	static const struct layout layout = { .nr_runs = 1, .runs = { { 0, PAGES } } };
+	char content[2 * 4096], page[4096];
+	int expected = variant->expected, result, i;
+
+	if (variant->kind == HUGETLB_PRIVATE && kernel_before(5, 12))
+		expected = EOPNOTSUPP;
+	if (!expected)
+		memcpy(content, self->memory, sizeof(content));
+	result = create_iov(self->device, self->memory, &layout, 0);
+	EXPECT_EQ(-expected, result < 0 ? result : 0);
+	if (result < 0)
+		return;
+	if (!expected)
+		check_coherent(_metadata, result, self->memory, content);
+	close(result);
+	/* What belongs to the file is as it was. */
+	for (i = 0; variant->kind == RAMFS_PRIVATE && i < PAGES; i++) {
+		ASSERT_EQ(sizeof(page), pread(self->file, page, sizeof(page), i * sizeof(page)));
+		EXPECT_TRUE(check_page(_metadata, page, SEED_CHILD, i));
+	}
+}
+
+#define HUGE_PAGES	2
+#define SHMEM_ENABLED	"/sys/kernel/mm/transparent_hugepage/shmem_enabled"
+
+enum huge { THP_ANON, THP_SHMEM, HUGE_MEMFD };
+
+/* Over the border of the two huge pages, inside the second, all of the first. */
+static const struct layout parts = {
+	.pages = 1024, .nr_runs = 3, .runs = { { 510, 4 }, { 700, 3 }, { 0, 512 } },
+};
+
+FIXTURE(huge)
+{
+	struct baseline before;
+	char shmem_enabled[16];
+	int device;
+	int memfd;
+	char *memory;
+	size_t bytes;
+};
+
+/* Two huge pages, and the call that exports parts of them. */
+FIXTURE_VARIANT(huge)
+{
+	int backing;
+	bool iov;
+};
+
+FIXTURE_VARIANT_ADD(huge, anon)
+{
+	.backing = THP_ANON,
+	.iov = true,
+};
+
+FIXTURE_VARIANT_ADD(huge, shmem)
+{
+	.backing = THP_SHMEM,
+	.iov = false,
+};
+
+FIXTURE_VARIANT_ADD(huge, shmem_mapped)
+{
+	.backing = THP_SHMEM,
+	.iov = true,
+};
+
+FIXTURE_VARIANT_ADD(huge, hugetlb)
+{
+	.backing = HUGE_MEMFD,
+	.iov = false,
+};
+
+FIXTURE_VARIANT_ADD(huge, hugetlb_mapped)
+{
+	.backing = HUGE_MEMFD,
+	.iov = true,
+};
+
+/* The word in brackets is the one that is set. */
+static bool read_shmem_enabled(char word[16])
+{
+	FILE *file = fopen(SHMEM_ENABLED, "r");
+	char line[128];
+	bool good;
+
+	if (!file)
+		return false;
+	good = fgets(line, sizeof(line), file) && strchr(line, '[') &&
+	       sscanf(strchr(line, '['), "[%15[^]]", word) == 1;
+	fclose(file);
+	return good;
+}
+
+static bool write_shmem_enabled(const char *word)
+{
+	FILE *file = fopen(SHMEM_ENABLED, "w");
+	bool good;
+
+	if (!file)
+		return false;
+	good = fputs(word, file) >= 0;
+	return fclose(file) == 0 && good;
+}
+
+/* Map @fd, or anonymous memory, at an address that huge pages can have. */
+static char *map_aligned(struct __test_metadata *_metadata, size_t bytes, int fd)
+{
+	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+	uintptr_t room = (uintptr_t)mmap(NULL, bytes + HUGE_PAGE_BYTES, PROT_NONE,
+					 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	char *map;
+
+	ASSERT_NE((uintptr_t)MAP_FAILED, room);
+	map = (char *)((room + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES);
+	ASSERT_EQ(map, mmap(map, bytes, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0));
+	return map;
+}
+
+FIXTURE_SETUP(huge)
+{
+	self->bytes = HUGE_PAGES * HUGE_PAGE_BYTES;
+	self->memfd = -1;
+	if (variant->iov && !driver_is_udmabuf_iov())
+		SKIP(return, "this driver does not take iovecs");
+	switch (variant->backing) {
+	case THP_ANON:
+		break;
+	case THP_SHMEM:
+		if (!read_shmem_enabled(self->shmem_enabled))
+			SKIP(return, "no " SHMEM_ENABLED);
+		ASSERT_TRUE(write_shmem_enabled("always"));
+		self->memfd = make_memfd(0, self->bytes, F_SEAL_SHRINK);
+		ASSERT_LE(0, self->memfd);
+		break;
+	case HUGE_MEMFD:
+		if (!reserve_huge_pages(HUGE_PAGES))
+			SKIP(return, "not enough memory for %d huge pages", HUGE_PAGES);
+		self->memfd = make_memfd(MFD_HUGETLB | MFD_HUGE_2MB, self->bytes, F_SEAL_SHRINK);
+		ASSERT_LE(0, self->memfd);
+		break;
+	}
+	self->memory = map_aligned(_metadata, self->bytes, self->memfd);
+	if (variant->backing == THP_ANON)
+		madvise(self->memory, self->bytes, MADV_HUGEPAGE);
+	self->device = open_device(_metadata);
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(huge)
+{
+	if (variant->backing == THP_SHMEM)
+		EXPECT_TRUE(write_shmem_enabled(self->shmem_enabled));
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+static void stamp_source(char *memory, unsigned int seed)
+{
+	size_t page;
+
+	for (page = 0; page < parts.pages; page++)
+		stamp_page(memory + page * PAGE_BYTES, seed, page);
+}
+
+/* Return: whether there are huge pages now, with content; else the test is marked as skipped. */
+static bool fill_huge(struct __test_metadata *_metadata, FIXTURE_DATA(huge) *self)
+{
+	size_t i;
+
+	stamp_source(self->memory, SEED_SOURCE);
+	for (i = 0; i < HUGE_PAGES; i++)
+		if (!is_huge(self->memory + i * HUGE_PAGE_BYTES))
+			SKIP(return false, "no transparent huge pages to be had");
+	return true;
+}
+
+static int export_parts(struct __test_metadata *_metadata, FIXTURE_DATA(huge) *self, bool iov)
+{
+	int dmabuf = iov ? create_iov(self->device, self->memory, &parts, 0) :
+			   create_list(self->device, self->memfd, &parts, 0);
+
+	ASSERT_LE(0, dmabuf);
+	return dmabuf;
+}
+
+static void check_parts(struct __test_metadata *_metadata, const char *map, unsigned int seed)
+{
+	size_t page;
+
+	for (page = 0; page < layout_pages(&parts); page++)
+		ASSERT_TRUE(page_is_stamped(map + page * PAGE_BYTES, seed,
+					    layout_source_page(&parts, page))) {
+			TH_LOG("page %zu of the buffer", page);
+		}
+}
+
+/*
+ * Guards: an offset into a huge page that is forgotten: its first page again
+ * and again
+ */
+TEST_F(huge, content)
+{
+	size_t bytes = layout_pages(&parts) * PAGE_BYTES;
+	int dmabuf;
+	void *map;
+
+	if (!fill_huge(_metadata, self))
+		return;
+	dmabuf = export_parts(_metadata, self, variant->iov);
+	ASSERT_EQ(0, map_shared(dmabuf, bytes, &map));
+	check_parts(_metadata, map, SEED_SOURCE);
+	munmap(map, bytes);
+	close(dmabuf);
+}
+
+/* Guards: a table with an entry for each small page of a huge one */
+TEST_F(huge, merged)
+{
+	int importer = open_importer(_metadata), dmabuf, handle;
+	struct dmabuf_importer_entry entries[8];
+	struct dmabuf_importer_map map;
+
+	if (importer < 0 || !fill_huge(_metadata, self))
+		return;
+	dmabuf = export_parts(_metadata, self, variant->iov);
+	handle = attach(importer, dmabuf, DMABUF_IMPORTER_DEV_DEFAULT, 0);
+	ASSERT_LE(0, handle);
+	ASSERT_EQ(0, map_dma(importer, handle, DMABUF_IMPORTER_BIDIRECTIONAL, &map));
+	/* The parts, of which the first has two where the huge pages are not neighbours. */
+	EXPECT_GE(parts.nr_runs + 1, map.orig_nents);
+	EXPECT_LE(2, read_table(importer, handle, entries, ARRAY_SIZE(entries)));
+	EXPECT_EQ(0, detach_all(importer));
+	close(importer);
+	close(dmabuf);
+}
+
+/*
+ * Guards: a hole in a memfd that is refused or exported as it is, instead of
+ * being filled; populate_memfd() as a stub
+ */
+TEST_F(huge, untouched)
+{
+	size_t bytes = layout_pages(&parts) * PAGE_BYTES, word;
+	int dmabuf = export_parts(_metadata, self, variant->iov);
+	__u64 *map;
+
+	ASSERT_EQ(0, map_shared(dmabuf, bytes, (void **)&map));
+	for (word = 0; word < bytes / sizeof(*map); word += 63)
+		ASSERT_EQ(0, map[word]);
+	stamp_source(self->memory, SEED_SOURCE);
+	check_parts(_metadata, (char *)map, SEED_SOURCE);
+	munmap(map, bytes);
+	close(dmabuf);
+}
+
+TEST_HARNESS_MAIN
