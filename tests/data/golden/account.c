@@ -1,0 +1,371 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Generated from specs/account.toml and its template: do not edit.
+ *
+ * What a buffer costs can be seen: debugfs tells what exists, who made it and
+ * what is charged, fdinfo whether it is charged, and the memory cgroup pays for
+ * the driver's tables.
+ */
+
+#include "kselftest_harness.h"
+#include "udmabuf_test.h"
+#include "importer_test.h"
+#include "memlock_test.h"
+
+#include <sys/mount.h>
+
+#define PAGES		3
+#define TEST_UID	61187
+
+/* The line of one buffer. */
+struct shown {
+	char kind[16];
+	unsigned int uid;
+	long long pages;
+	long long charged;
+	int attachments;
+	int mappings;
+	int vmapped;
+};
+
+/* Read the line of the buffer that was made last. Return: false if there is none. */
+static bool read_newest(struct shown *shown)
+{
+	FILE *file = fopen(UDMABUF_IOV_BUFFERS, "r");
+	bool found = false;
+	char line[256];
+
+	if (!file)
+		return false;
+	while (fgets(line, sizeof(line), file))
+		found = sscanf(line, "id %*u kind %15s uid %u pages %lld charged_pages %lld "
+			       "attachments %d mappings %d vmapped %d", shown->kind, &shown->uid,
+			       &shown->pages, &shown->charged, &shown->attachments,
+			       &shown->mappings, &shown->vmapped) == 7;
+	fclose(file);
+	return found;
+}
+
+/* The line of a user: how many buffers, pages and charged pages. All zero without a line. */
+static void read_charges(unsigned int uid, long long now[3])
+{
+	FILE *file = fopen(UDMABUF_IOV_CHARGES, "r");
+	long long buffers, pages, charged;
+	unsigned int user;
+	char line[256];
+
+	memset(now, 0, 3 * sizeof(*now));
+	while (file && fgets(line, sizeof(line), file)) {
+		if (sscanf(line, "uid %u buffers %lld pages %lld charged_pages %lld", &user,
+			   &buffers, &pages, &charged) != 4 || user != uid)
+			continue;
+		now[0] = buffers;
+		now[1] = pages;
+		now[2] = charged;
+	}
+	if (file)
+		fclose(file);
+}
+
+FIXTURE(seen)
+{
+	struct baseline before;
+	struct layout layout;
+	struct source source;
+	long long pages;
+	int device;
+};
+
+/*
+ * A call, the caller's capability, the parameter memlock, and whether the
+ * buffer is charged.
+ */
+FIXTURE_VARIANT(seen)
+{
+	bool iov;
+	bool capable;
+	bool all;
+	bool charged;
+};
+
+FIXTURE_VARIANT_ADD(seen, iovecs)
+{
+	.iov = true,
+	.capable = false,
+	.all = false,
+	.charged = true,
+};
+
+FIXTURE_VARIANT_ADD(seen, iovecs_capable)
+{
+	.iov = true,
+	.capable = true,
+	.all = false,
+	.charged = false,
+};
+
+FIXTURE_VARIANT_ADD(seen, memfds)
+{
+	.iov = false,
+	.capable = false,
+	.all = false,
+	.charged = false,
+};
+
+FIXTURE_VARIANT_ADD(seen, memfds_charged)
+{
+	.iov = false,
+	.capable = false,
+	.all = true,
+	.charged = true,
+};
+
+FIXTURE_SETUP(seen)
+{
+	if (!driver_is_udmabuf_iov())
+		SKIP(return, "this driver shows nothing");
+	self->layout.backing = variant->iov ? ANON : SHMEM;
+	self->layout.pages = PAGES;
+	self->layout.nr_runs = 1;
+	self->layout.runs[0].count = PAGES;
+	if (!source_open(_metadata, &self->source, &self->layout))
+		return;
+	self->device = open_device(_metadata);
+	self->pages = read_field(UDMABUF_IOV_TOTALS, "pages ");
+	ASSERT_EQ(0, set_user(TEST_UID));
+	ASSERT_EQ(0, set_capable(variant->capable));
+	ASSERT_EQ(0, set_limit(PAGES * PAGE_BYTES));
+	ASSERT_TRUE(write_parameter("memlock", variant->all ? "all" : "iovecs"));
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(seen)
+{
+	EXPECT_TRUE(write_parameter("memlock", "iovecs"));
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+/*
+ * Guards: a buffer that is not shown, to the wrong user, or still when it is
+ * gone; a charge that is not the one made
+ */
+TEST_F(seen, debugfs)
+{
+	long long charged = variant->charged ? PAGES : 0, user[3];
+	struct shown shown = { 0 };
+	int dmabuf;
+
+	read_charges(TEST_UID, user);
+	EXPECT_EQ(0, user[0]);
+	dmabuf = export_source(self->device, &self->source);
+	ASSERT_LE(0, dmabuf);
+	ASSERT_TRUE(read_newest(&shown));
+	EXPECT_STREQ(variant->iov ? "iovecs" : "memfds", shown.kind);
+	EXPECT_EQ(TEST_UID, shown.uid);
+	EXPECT_EQ(PAGES, shown.pages);
+	EXPECT_EQ(charged, shown.charged);
+	read_charges(TEST_UID, user);
+	EXPECT_EQ(1, user[0]);
+	EXPECT_EQ(PAGES, user[1]);
+	EXPECT_EQ(charged, user[2]);
+	EXPECT_EQ(self->before.buffers + 1, read_field(UDMABUF_IOV_TOTALS, "buffers "));
+	EXPECT_EQ(self->pages + PAGES, read_field(UDMABUF_IOV_TOTALS, "pages "));
+	EXPECT_EQ(self->before.charged + charged, count_charged());
+	close(dmabuf);
+	read_charges(TEST_UID, user);
+	EXPECT_EQ(0, user[0]);
+	EXPECT_EQ(self->pages, read_field(UDMABUF_IOV_TOTALS, "pages "));
+}
+
+/* Guards: exp_info.exp_name without what tells that the buffer is charged */
+TEST_F(seen, fdinfo)
+{
+	int dmabuf = export_source(self->device, &self->source);
+	char path[64], line[128], name[64] = "";
+	FILE *file;
+
+	ASSERT_LE(0, dmabuf);
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", dmabuf);
+	EXPECT_EQ(PAGES * PAGE_BYTES, read_field(path, "size:"));
+	file = fopen(path, "r");
+	ASSERT_NE(NULL, file);
+	while (fgets(line, sizeof(line), file))
+		sscanf(line, "exp_name: %63s", name);
+	fclose(file);
+	EXPECT_STREQ(variant->charged ? "udmabuf_iov+memlock" : "udmabuf_iov", name);
+	close(dmabuf);
+}
+
+static void check_users(struct __test_metadata *_metadata, int attachments, int mappings,
+			int vmapped)
+{
+	struct shown shown = { 0 };
+
+	ASSERT_TRUE(read_newest(&shown));
+	EXPECT_EQ(attachments, shown.attachments);
+	EXPECT_EQ(mappings, shown.mappings);
+	EXPECT_EQ(vmapped, shown.vmapped);
+}
+
+/*
+ * Guards: attachments, DMA mappings and kernel mappings that are not counted,
+ * or not forgotten
+ */
+TEST_F(seen, users)
+{
+	int importer = open_importer(_metadata), dmabuf, handle, kernel;
+	struct dmabuf_importer_map map;
+	__u64 address;
+
+	if (importer < 0)
+		return;
+	dmabuf = export_source(self->device, &self->source);
+	ASSERT_LE(0, dmabuf);
+	check_users(_metadata, 0, 0, 0);
+	handle = attach(importer, dmabuf, DMABUF_IMPORTER_DEV_DEFAULT, 0);
+	ASSERT_LE(0, handle);
+	check_users(_metadata, 1, 0, 0);
+	ASSERT_EQ(0, map_dma(importer, handle, DMABUF_IMPORTER_TO_DEVICE, &map));
+	check_users(_metadata, 1, 1, 0);
+	kernel = vmap_buffer(importer, dmabuf, &address);
+	ASSERT_LE(0, kernel);
+	check_users(_metadata, 1, 1, 1);
+	EXPECT_EQ(0, vunmap_buffer(importer, kernel));
+	EXPECT_EQ(0, unmap_dma(importer, handle));
+	check_users(_metadata, 1, 0, 0);
+	EXPECT_EQ(0, detach(importer, handle));
+	check_users(_metadata, 0, 0, 0);
+	close(importer);
+	close(dmabuf);
+}
+
+FIXTURE(cost)
+{
+	struct baseline before;
+	int device;
+};
+
+FIXTURE_SETUP(cost)
+{
+	if (!driver_is_udmabuf_iov())
+		SKIP(return, "this driver charges nobody");
+	self->device = open_device(_metadata);
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(cost)
+{
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+/* Memory that nobody has touched gets its pages when it is pinned. */
+/* Guards: M23: a charge that is made when the pages are pinned already */
+TEST_F(cost, before_pinning)
+{
+	static const struct layout layout = { .nr_runs = 1, .runs = { { 0, PAGES } } };
+	char *memory = mmap(NULL, PAGES * PAGE_BYTES, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int page;
+
+	ASSERT_NE(MAP_FAILED, memory);
+	ASSERT_EQ(0, set_user(TEST_UID));
+	ASSERT_EQ(0, set_capable(false));
+	ASSERT_EQ(0, set_limit((PAGES - 1) * PAGE_BYTES));
+	EXPECT_EQ(-ENOMEM, create_iov(self->device, memory, &layout, 0));
+	for (page = 0; page < PAGES; page++)
+		EXPECT_EQ(0, page_frame(memory + page * PAGE_BYTES));
+}
+
+/* As many entries as are allowed, of the same huge page: many pointers to little memory. */
+#define RUNS		400
+
+struct big_iov {
+	struct udmabuf_iov_create head;
+	struct udmabuf_iov_entry entries[RUNS];
+};
+
+struct cgroup {
+	char top[32];
+	char path[48];
+	char file[80];
+};
+
+static const char *cgroup_file(struct cgroup *cgroup, const char *name)
+{
+	snprintf(cgroup->file, sizeof(cgroup->file), "%s/%s", cgroup->path, name);
+	return cgroup->file;
+}
+
+/* Make a cgroup of our own with a memory controller. Return: false if the test is skipped. */
+static bool make_cgroup(struct __test_metadata *_metadata, struct cgroup *cgroup)
+{
+	FILE *file;
+
+	strcpy(cgroup->top, "/tmp/udmabuf-XXXXXX");
+	ASSERT_NE(NULL, mkdtemp(cgroup->top));
+	if (mount("none", cgroup->top, "cgroup2", 0, NULL)) {
+		rmdir(cgroup->top);
+		SKIP(return false, "cannot mount cgroup2: %s", strerror(errno));
+	}
+	snprintf(cgroup->path, sizeof(cgroup->path), "%s", cgroup->top);
+	file = fopen(cgroup_file(cgroup, "cgroup.subtree_control"), "w");
+	ASSERT_NE(NULL, file);
+	fputs("+memory", file);
+	if (fclose(file)) {
+		umount2(cgroup->top, MNT_DETACH);
+		rmdir(cgroup->top);
+		SKIP(return false, "no memory controller in cgroup2");
+	}
+	snprintf(cgroup->path, sizeof(cgroup->path), "%s/udmabuf", cgroup->top);
+	ASSERT_EQ(0, mkdir(cgroup->path, 0700));
+	return true;
+}
+
+/* In a child, inside the cgroup: what the tables of a large buffer add to its memory. */
+static void measure_tables(struct __test_metadata *_metadata, int device, struct cgroup *cgroup)
+{
+	static struct big_iov iov = { .head.niov = RUNS };
+	size_t tables = RUNS * (HUGE_PAGE_BYTES / PAGE_BYTES) * sizeof(void *);
+	const char *current;
+	long long before;
+	char *memory;
+	int i;
+
+	ASSERT_TRUE(write_number(cgroup_file(cgroup, "cgroup.procs"), getpid()));
+	memory = mmap(NULL, HUGE_PAGE_BYTES, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	ASSERT_NE(MAP_FAILED, memory);
+	for (i = 0; i < RUNS; i++) {
+		iov.entries[i].base = (uintptr_t)memory;
+		iov.entries[i].len = HUGE_PAGE_BYTES;
+	}
+	current = cgroup_file(cgroup, "memory.current");
+	before = read_number(current);
+	ASSERT_LT(0, before);
+	ASSERT_LE(0, call(device, UDMABUF_IOV_CREATE, &iov));
+	/* The kernel counts by CPU and in rough steps; what is missing here is an eighth. */
+	EXPECT_LE(before + (long long)(tables - tables / 8), read_number(current));
+	_exit(0);
+}
+
+/*
+ * Guards: the driver's tables allocated without __GFP_ACCOUNT, at nobody's cost
+ */
+TEST_F(cost, memory_cgroup)
+{
+	struct cgroup cgroup;
+	pid_t child;
+
+	if (!make_cgroup(_metadata, &cgroup))
+		return;
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child)
+		measure_tables(_metadata, self->device, &cgroup);
+	EXPECT_EQ(0, join(child));
+	EXPECT_EQ(0, rmdir(cgroup.path));
+	EXPECT_EQ(0, umount(cgroup.top));
+	rmdir(cgroup.top);
+}
+
+TEST_HARNESS_MAIN
