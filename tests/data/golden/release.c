@@ -10,6 +10,8 @@
 #include "kselftest_harness.h"
 #include "udmabuf_test.h"
 
+#include <sys/syscall.h>
+
 enum user { DEVICE, SOURCE, DMABUF, MAP, NR_USERS };
 
 FIXTURE(close_order)
@@ -425,20 +427,34 @@ TEST_F(last_user, no_descriptor)
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
 }
 
+/* That the module cannot be unloaded is tried only where its count says so too. */
+static void check_in_use(struct __test_metadata *_metadata, const struct baseline *before)
+{
+	ASSERT_LT(before->module_users, read_number(UDMABUF_IOV_MODULE "/refcnt"));
+	EXPECT_EQ(-1, syscall(SYS_delete_module, "udmabuf_iov", O_NONBLOCK));
+	EXPECT_EQ(EWOULDBLOCK, errno);
+}
+
 /*
  * Guards: M24: exp_info.owner = NULL, so that the module can be unloaded under
- * a buffer
+ * a buffer or its mapping
  */
 TEST_F(last_user, module_in_use)
 {
 	int dmabuf;
+	void *map;
 
 	if (!driver_is_udmabuf_iov())
 		SKIP(return, "this driver is not a module");
 	dmabuf = export_source(self->device, &self->source);
 	ASSERT_LE(0, dmabuf);
-	EXPECT_EQ(self->before.module_users + 1, read_number(UDMABUF_IOV_MODULE "/refcnt"));
+	close(self->device);
+	self->before.module_users--;
+	check_in_use(_metadata, &self->before);
+	ASSERT_EQ(0, map_shared(dmabuf, self->bytes, &map));
 	close(dmabuf);
+	check_in_use(_metadata, &self->before);
+	munmap(map, self->bytes);
 }
 
 /* Guards: a buffer that follows the addresses and not the pages */

@@ -389,8 +389,8 @@ TEST_F(table, source_write)
 }
 
 /*
- * Guards: a buffer that goes when its descriptor is closed although a device
- * uses it
+ * Guards: a buffer, or its hold on the module, that goes when its descriptor is
+ * closed although a device uses it
  */
 TEST_F(table, outlives_descriptor)
 {
@@ -402,6 +402,9 @@ TEST_F(table, outlives_descriptor)
 	source_unmap(&in->source);
 	source_close_memfd(&in->source);
 	EXPECT_EQ(in->before.dmabufs + 1, count_dmabufs());
+	if (driver_is_udmabuf_iov())
+		EXPECT_EQ(in->before.module_users + 1,
+			  read_number(UDMABUF_IOV_MODULE "/refcnt"));
 	check_data(_metadata, in, DMABUF_IMPORTER_READ, handle, SEED_SOURCE);
 	EXPECT_EQ(0, detach_all(in->importer));
 }
