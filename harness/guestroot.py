@@ -13,7 +13,7 @@ from harness.errors import HarnessError
 from harness.kernel import Kernel
 from harness.run import Spawner
 
-_SCRIPT = Path(__file__).parent / "guest" / "run-tests"
+SCRIPT = Path(__file__).parent / "guest" / "run-tests"
 # virtme-ng's init mounts or overlays these and gives up where one is missing.
 _FOLDERS = (
     *("bin", "dev", "etc", "home", "lib", "mnt", "opt", "proc", "root", "run", "srv", "sys"),
@@ -80,7 +80,7 @@ def make_guest_root(target: Path, *, kernel: Kernel, plan: Plan, spawner: Spawne
     Raises:
         GuestRootError: no static busybox, or the folder could not be filled.
     """
-    busybox = _find_busybox(spawner)
+    busybox = find_busybox(spawner)
     applets = spawner.run([busybox, "--list"], deadline=10).output.split()
     try:
         for folder in _FOLDERS:
@@ -91,7 +91,7 @@ def make_guest_root(target: Path, *, kernel: Kernel, plan: Plan, spawner: Spawne
             (target / "bin" / applet).symlink_to("busybox")
         # virtme-ng's init binds /dev/null over it.
         (target / "etc/fstab").touch()
-        shutil.copy(_SCRIPT, target / "harness/run-tests")
+        shutil.copy(SCRIPT, target / "harness/run-tests")
         (target / "harness/plan").write_text(plan.text())
         console = _virtio_console(kernel)
         if console is not None:
@@ -106,7 +106,12 @@ def make_guest_root(target: Path, *, kernel: Kernel, plan: Plan, spawner: Spawne
         ) from error
 
 
-def _find_busybox(spawner: Spawner) -> Path:
+def find_busybox(spawner: Spawner) -> Path:
+    """Return the static busybox on PATH.
+
+    Raises:
+        GuestRootError: none there, or one that needs shared libraries.
+    """
     hint = "install it: ci/install-deps, or apt-get install busybox-static"
     busybox = spawner.which("busybox")
     if busybox is None:
