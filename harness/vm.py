@@ -57,10 +57,17 @@ class VmConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VmOutcome:
-    """How one VM went, and the vng command that made it."""
+    """How one VM went.
+
+    Attributes:
+        end: its end.
+        argv: the command that made it.
+        notes: what the reader should know: a snapshot that could not be used.
+    """
 
     end: VmEnd
     argv: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def vng_argv(config: VmConfig, *, root: Path, results: Path) -> tuple[str, ...]:

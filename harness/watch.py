@@ -190,7 +190,7 @@ class Watch:
         else:
             return None
         if self.boot_seconds is None:
-            last = self._last_words()
+            last = self.last_words()
             return VmExit.NEVER_BOOTED, f"no userspace: {words}; last on the console: {last}"
         return exit_, words
 
@@ -202,7 +202,7 @@ class Watch:
             return VmExit.SILENT, "results channel closed, but the VM did not power off"
         panic = self._panic()
         if self.boot_seconds is None:
-            words = panic or f"vng ended with status {status}: {self._last_words()}"
+            words = panic or f"vng ended with status {status}: {self.last_words()}"
             return VmExit.NEVER_BOOTED, f"never reached userspace: {words}"
         if panic is not None:
             return VmExit.PANIC, panic
@@ -218,7 +218,8 @@ class Watch:
                 found = _PANIC.search(text)
                 return found[1].decode(errors="replace").strip() if found else None
 
-    def _last_words(self) -> str:
+    def last_words(self) -> str:
+        """Return the last line on the console."""
         with self._console.open("rb") as file:
             file.seek(max(0, self._console.stat().st_size - 4096))
             lines = [line.strip() for line in file.read().splitlines() if line.strip()]

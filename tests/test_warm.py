@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Restored VMs, against a fake QEMU; and, marked `vm`, two of them at once on a real kernel."""
+
+import os
+import re
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import platformdirs
+import pytest
+from rich.console import Console
+
+from harness import warm
+from harness.accel import Accelerator
+from harness.guestroot import Plan, SuiteRun
+from harness.place import Place
+from harness.progress import Progress
+from harness.results import VmExit
+from harness.run import Spawner
+from harness.runner import default_kernel, kernel_store
+from harness.snapshot import Snapshot, load_snapshot
+from harness.vm import VmConfig, VmOutcome
+from harness.warm import ingredients, run_warm
+from harness.watch import BootError, Deadlines
+from tests.test_vm import FAKEBIN, GENEROUS, NONCE, TCG, config
+
+WARM = FAKEBIN / "warm"
+ROOT = Path(__file__).parent.parent
+
+
+def run(
+    folder: Path,
+    scenario: str = "clean",
+    *,
+    fault: str = "",
+    vm: VmConfig | None = None,
+    nonce: str = NONCE,
+) -> VmOutcome:
+    """Run a VM whose QEMU is fake, in a folder that is cache and run folder."""
+    spawner = Spawner(
+        env={
+            "PATH": f"{WARM}:{os.environ['PATH']}",
+            "FAKE_VNG": scenario,
+            "FAKE_QEMU": fault,
+        },
+        log=folder / "commands.log",
+    )
+    plan = Plan(nonce=nonce, suites=(SuiteRun(name="fake", binary=FAKEBIN / "vng"),))
+    return run_warm(vm or config(), plan, folder=folder, spawner=spawner, cache=folder / "cache")
+
+
+def the_snapshot(folder: Path) -> Snapshot:
+    (manifest,) = folder.glob("cache/snapshots/*/manifest.json")
+    snapshot = load_snapshot(manifest.parent)
+    assert snapshot is not None
+    return snapshot
+
+
+def commands(folder: Path) -> list[str]:
+    text = (folder / "commands.log").read_text()
+    return re.findall(r"^run: \S*?([\w-]+) ", text, re.MULTILINE)
+
+
+def test_the_first_run_makes_what_the_second_restores(tmp_path: Path) -> None:
+    first = run(tmp_path)
+    assert (first.end.exit, first.notes) == (VmExit.CLEAN, ())
+    assert commands(tmp_path).count("qemu-system-x86_64") == 3
+    (tmp_path / "commands.log").unlink()
+    second = run(tmp_path, nonce="f" * 32)
+    assert (second.end.exit, second.notes) == (VmExit.CLEAN, ())
+    assert commands(tmp_path) == ["busybox", "qemu-system-x86_64"]
+    assert (tmp_path / "results.ktap").read_text().endswith(f"@{'f' * 32} end 0\n")
+    console = (tmp_path / "console.log").read_text()
+    boot, seam, rest = console.partition(warm._SEAM)
+    assert boot.endswith("booted\n")
+    assert seam
+    assert rest.startswith("[    0.000000] Linux version")
+
+
+@pytest.mark.parametrize(
+    ("scenario", "exit_", "detail"),
+    [
+        ("panic", VmExit.PANIC, "Kernel panic - not syncing: Fatal exception"),
+        ("truncated", VmExit.LOST, "status 255"),
+        ("no_end", VmExit.LOST, "status 0"),
+        ("killed", VmExit.LOST, "status -9"),
+    ],
+)
+def test_end_without_end_marker(scenario: str, exit_: VmExit, detail: str, tmp_path: Path) -> None:
+    run(tmp_path)
+    outcome = run(tmp_path, scenario)
+    assert outcome.end.exit is exit_
+    assert detail in outcome.end.detail
+    assert outcome.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("scenario", "deadlines", "exit_"),
+    [
+        ("silent", Deadlines(boot=30, silence=0.5, total=60), VmExit.SILENT),
+        ("stubborn", Deadlines(boot=30, silence=0.5, total=60), VmExit.SILENT),
+        ("chatty", Deadlines(boot=30, silence=30, total=2), VmExit.DEADLINE),
+    ],
+)
+def test_limits_of_patience(
+    scenario: str, deadlines: Deadlines, exit_: VmExit, tmp_path: Path
+) -> None:
+    run(tmp_path)
+    assert run(tmp_path, scenario, vm=config(deadlines)).end.exit is exit_
+
+
+def test_lines_arrive_as_they_come(tmp_path: Path) -> None:
+    run(tmp_path)
+    assert run(tmp_path, "flood").end.exit is VmExit.CLEAN
+    assert (tmp_path / "results.ktap").stat().st_size > 3_100_000
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda snapshot: flip(snapshot.file("ram")),
+        lambda snapshot: flip(snapshot.file("state")),
+        lambda snapshot: snapshot.file("state").write_bytes(b""),
+        lambda snapshot: os.truncate(snapshot.file("ram"), 1),
+        lambda snapshot: snapshot.file("ram").unlink(),
+        lambda snapshot: snapshot.file("state").unlink(),
+        lambda snapshot: snapshot.file("console").unlink(),
+        lambda snapshot: os.truncate(snapshot.folder / "manifest.json", 40),
+        lambda snapshot: (snapshot.folder / "manifest.json").unlink(),
+    ],
+)
+def test_a_damaged_snapshot_is_made_again(
+    damage: Callable[[Snapshot], object], tmp_path: Path
+) -> None:
+    run(tmp_path)
+    old = the_snapshot(tmp_path)
+    damage(old)
+    outcome = run(tmp_path)
+    assert outcome.end.exit is VmExit.CLEAN
+    assert (tmp_path / "results.ktap").read_text().endswith(f"@{NONCE} end 0\n")
+    if old.file("console").exists() or outcome.notes:
+        assert the_snapshot(tmp_path).token != old.token
+    the_snapshot(tmp_path).verify()
+
+
+@pytest.mark.parametrize(
+    ("fault", "why"),
+    [
+        ("dies", "no memory"),
+        ("refuses", "no such state"),
+        ("mute", "not within"),
+        ("ready", "did not get ready: [    1.000000] harness: no results port"),
+    ],
+)
+def test_what_cannot_be_restored_is_booted(fault: str, why: str, tmp_path: Path) -> None:
+    outcome = run(tmp_path, fault=fault, vm=config(Deadlines(boot=3, silence=30, total=60)))
+    assert outcome.end.exit is VmExit.CLEAN
+    assert outcome.argv[0] == "vng"
+    assert why in outcome.notes[0]
+    assert outcome.notes[-1] == "booted cold"
+    assert not list(tmp_path.glob("cache/snapshots/*/manifest.json"))
+    assert not list(tmp_path.glob("cache/snapshots/.making*"))
+
+
+def test_a_snapshot_that_went_bad_later(tmp_path: Path) -> None:
+    run(tmp_path)
+    outcome = run(tmp_path, fault="refuses")
+    assert outcome.end.exit is VmExit.CLEAN
+    assert "snapshot thrown away: never booted" in outcome.notes[0]
+    assert outcome.notes[-1] == "booted cold"
+
+
+def test_no_qemu_is_an_error_as_ever(tmp_path: Path) -> None:
+    (tmp_path / "vng").symlink_to(WARM / "vng")
+    with pytest.raises(BootError, match="qemu-system-x86_64 not found"):
+        run_warm(
+            config(),
+            Plan(nonce=NONCE),
+            folder=tmp_path,
+            spawner=Spawner(env={"PATH": str(tmp_path)}),
+            cache=tmp_path / "cache",
+        )
+
+
+def test_every_ingredient_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    qemu = tmp_path / "qemu"
+    qemu.write_bytes(b"7.2")
+    base = config()
+
+    def key(vm: VmConfig = base, root: bytes = b"root", cpu: str = "cpu") -> object:
+        return ingredients(vm, initramfs=root, qemu=qemu, cpu=cpu)
+
+    kernel = replace(base.kernel, sha256="1" * 64)
+    keys = [
+        key(),
+        key(replace(base, kernel=kernel)),
+        key(replace(base, kernel=replace(base.kernel, release="6.12.1"))),
+        key(replace(base, accelerator=Accelerator(kvm=True, why="test"))),
+        key(replace(base, memory=2048)),
+        key(replace(base, cpus=1)),
+        key(replace(base, cmdline=("quiet",))),
+        key(root=b"another"),
+        key(cpu="another"),
+    ]
+    assert key() == keys[0]
+    qemu.write_bytes(b"10.0")
+    keys.append(key())
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "0.0")
+    keys.append(key())
+    assert len(set(keys)) == len(keys)
+
+
+def test_a_change_makes_a_new_snapshot_and_says_why(tmp_path: Path) -> None:
+    run(tmp_path)
+    old = the_snapshot(tmp_path)
+    vm = replace(config(), kernel=replace(config().kernel, sha256="1" * 64))
+    outcome = run(tmp_path, vm=vm)
+    assert outcome.notes == ("new snapshot: kernel changed",)
+    assert the_snapshot(tmp_path).token != old.token
+    assert not old.file("ram").exists()
+
+
+def test_kinds_of_vms_have_slots_of_their_own(tmp_path: Path) -> None:
+    for cmdline in ((), ("transparent_hugepage=never",), ()):
+        assert run(tmp_path, vm=config(cmdline=cmdline)).notes == ()
+    assert len(list(tmp_path.glob("cache/snapshots/*/manifest.json"))) == 2
+    assert commands(tmp_path).count("qemu-system-x86_64") == 7
+
+
+@pytest.mark.vm
+def test_two_restored_at_once_share_nothing(tmp_path: Path) -> None:
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    place = Place(
+        source=ROOT,
+        cache=platformdirs.user_cache_path("udmabuf-harness"),
+        runs=tmp_path,
+        spawner=Spawner(env={"PATH": path, "LANG": "C.UTF-8"}),
+        progress=Progress(Console(quiet=True)),
+    )
+    vm = VmConfig(
+        kernel=kernel_store(place).get(default_kernel(place)),
+        accelerator=TCG,
+        deadlines=replace(GENEROUS, boot=180, silence=120, total=300),
+    )
+    probe = tmp_path / "probe"
+    probe.write_text(
+        "#!/bin/sh\n"
+        "od -An -v -tx1 -N16 /dev/urandom; date +%s\n"
+        "echo dirt >/tmp/dirt; find / -name dirt -xdev | wc -l\n"
+    )
+    (tmp_path / "cache").mkdir()
+
+    def one(number: int) -> tuple[VmOutcome, list[str]]:
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        nonce = f"{number}" * 32
+        plan = Plan(nonce=nonce, suites=(SuiteRun(name="probe", binary=probe),))
+        outcome = run_warm(vm, plan, folder=folder, spawner=place.spawner, cache=tmp_path / "cache")
+        text = (folder / "results.ktap").read_text()
+        assert f"@{nonce} end 0\n" in text
+        return outcome, [line for line in text.splitlines() if not line.startswith("@")]
+
+    began = time.time()
+    one(0)
+    before = the_snapshot(tmp_path)
+    with ThreadPoolExecutor(2) as pool:
+        outcomes, said = zip(*pool.map(one, (1, 2)), strict=True)
+    assert [(one.end.exit, one.notes) for one in outcomes] == [(VmExit.CLEAN, ())] * 2
+    assert said[0][0] != said[1][0]
+    for _, clock, dirt in said:
+        assert began - 2 <= int(clock) <= time.time() + 2
+        assert dirt == "1"
+    assert the_snapshot(tmp_path).token == before.token
+    before.verify()
