@@ -34,6 +34,9 @@ def main(argv: list[str]) -> int:
     os.set_inheritable(lifeline, False)
     child = os.fork()
     if child == 0:
+        # Python ignores these two; a command would inherit that, and `x | head` complain.
+        for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
+            signal.signal(ignored, signal.SIG_DFL)
         try:
             os.execvp(command[0], command)
         except FileNotFoundError:

@@ -36,6 +36,12 @@ def test_output_and_status() -> None:
     assert (done.status, done.output) == (3, "out\nerr\n")
 
 
+def test_commands_start_with_no_signal_ignored() -> None:
+    done = SPAWNER.run(["grep", "SigIgn", "/proc/self/status"], deadline=10)
+    # Of the first 31: the C library has its own use for those above.
+    assert int(done.output.split()[1], 16) & 0x7FFFFFFF == 0
+
+
 def test_environment_is_explicit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LEAK", "1")
     done = SPAWNER.with_env(GIVEN="2").run(["env"], deadline=10)
