@@ -94,7 +94,7 @@ def test_cut_anywhere(name: str) -> None:
 @settings(deadline=None, max_examples=25)
 @given(st.data())
 def test_any_chunks(data: st.DataObject) -> None:
-    log = b"".join(LOGS.values()) + b"x" * 40_000 + LOGS["kasan"]
+    log = b"".join(LOGS.values()) + b"user space: BUG: soft lockup " * 1000 + LOGS["kasan"]
     cuts = sorted(data.draw(st.lists(st.integers(0, len(log)), max_size=20)))
     chunks = [log[a:b] for a, b in zip([0, *cuts], [*cuts, len(log)], strict=True)]
     assert fed(*chunks) == scan(log)
@@ -168,6 +168,12 @@ def test_following_splats_are_separate() -> None:
     log = LOGS["warning"] + LOGS["kasan"] + LOGS["warning"]
     assert [one.kind for one in scan(log)] == ["warning", "kasan", "warning"]
     assert scan(log)[0].fingerprint == scan(log)[2].fingerprint
+
+
+def test_a_splat_without_end_mark_ends_where_the_next_begins() -> None:
+    first, second = scan(LOGS["hung-task"] * 2)
+    assert first.fingerprint == second.fingerprint
+    assert first.end == second.start == len(LOGS["hung-task"])
 
 
 @pytest.mark.parametrize("name", sorted(LOGS.keys() - {SECOND}))
@@ -290,6 +296,17 @@ def test_a_long_quiet_console_costs_no_memory_and_no_parsing(
     assert splats[1].start == len(LOGS["kasan"]) + 100 * len(quiet)
     assert peak < 8 << 20
     assert parsed < 20_000
+
+
+def test_a_console_in_single_bytes_costs_no_memory() -> None:
+    line = b"[   12.345678] usb 1-1: new high-speed USB device\n" * 2000
+    scanner = Scanner()
+    tracemalloc.start()
+    for n in range(len(line)):
+        scanner.feed(line[n : n + 1])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < len(line) // 2
 
 
 def test_a_flood_of_splats_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
