@@ -468,6 +468,16 @@ static inline bool reserve_huge_pages(size_t count)
 	return available >= (long long)count;
 }
 
+/* Return: an address for @bytes that huge pages can have, in room of its own, or NULL. */
+static inline char *find_aligned_room(size_t bytes)
+{
+	char *room = mmap(NULL, bytes + HUGE_PAGE_BYTES, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uintptr_t next = (uintptr_t)room + HUGE_PAGE_BYTES - 1;
+
+	return room == MAP_FAILED ? NULL : (char *)(next / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES);
+}
+
 /* Return: a memfd of this many bytes with these seals, or -errno. */
 static inline int make_memfd(unsigned int flags, size_t bytes, int seals)
 {

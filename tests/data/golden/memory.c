@@ -456,12 +456,9 @@ static bool write_shmem_enabled(const char *word)
 static char *map_aligned(struct __test_metadata *_metadata, size_t bytes, int fd)
 {
 	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
-	uintptr_t room = (uintptr_t)mmap(NULL, bytes + HUGE_PAGE_BYTES, PROT_NONE,
-					 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	char *map;
+	char *map = find_aligned_room(bytes);
 
-	ASSERT_NE((uintptr_t)MAP_FAILED, room);
-	map = (char *)((room + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES);
+	ASSERT_NE(NULL, map);
 	ASSERT_EQ(map, mmap(map, bytes, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0));
 	return map;
 }

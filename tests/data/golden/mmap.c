@@ -373,12 +373,10 @@ FIXTURE_VARIANT_ADD(large, hugetlb_skewed)
 /* Return: an address for @bytes, @skew pages behind a multiple of 2 MiB, in room of its own. */
 static char *find_room(struct __test_metadata *_metadata, size_t bytes, size_t skew)
 {
-	char *room = mmap(NULL, bytes + 2 * HUGE_PAGE_BYTES, PROT_NONE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	uintptr_t next = (uintptr_t)room + HUGE_PAGE_BYTES - 1;
+	char *room = find_aligned_room(bytes + skew * PAGE_BYTES);
 
-	ASSERT_NE(MAP_FAILED, room);
-	return (char *)(next / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES + skew * PAGE_BYTES);
+	ASSERT_NE(NULL, room);
+	return room + skew * PAGE_BYTES;
 }
 
 static void map_part(struct __test_metadata *_metadata, const FIXTURE_DATA(large) *self,
