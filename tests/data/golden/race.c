@@ -1,0 +1,600 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Generated from specs/race.toml and its template: do not edit.
+ *
+ * Two at once: sealing, unmapping, punching, closing and killing against
+ * creation. Whoever wins, no sealed memory is in a buffer, and afterwards all
+ * is given back. What is random starts from a seed that a failure prints.
+ */
+
+#include "kselftest_harness.h"
+#include "udmabuf_test.h"
+#include "memlock_test.h"
+
+#include <pthread.h>
+#include <time.h>
+
+#define THREADS		4
+#define ROUNDS		12
+
+static long long now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+FIXTURE(seal)
+{
+	struct baseline before;
+	int device;
+	size_t bytes;
+};
+
+/* The pages of the memfd. */
+FIXTURE_VARIANT(seal)
+{
+	bool huge;
+};
+
+FIXTURE_VARIANT_ADD(seal, shmem)
+{
+	.huge = false,
+};
+
+FIXTURE_VARIANT_ADD(seal, hugetlb)
+{
+	.huge = true,
+};
+
+FIXTURE_SETUP(seal)
+{
+	self->bytes = variant->huge ? HUGE_PAGE_BYTES : PAGE_BYTES;
+	if (variant->huge && !reserve_huge_pages(1))
+		SKIP(return, "not enough memory for a huge page");
+	self->device = open_device(_metadata);
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(seal)
+{
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+/* A memfd without pages: filling the hole is what creation takes time for. */
+static int make_sparse(struct __test_metadata *_metadata, bool huge, size_t bytes)
+{
+	int fd = make_memfd(huge ? MFD_HUGETLB | MFD_HUGE_2MB : 0, bytes, F_SEAL_SHRINK);
+
+	ASSERT_LE(0, fd);
+	return fd;
+}
+
+/*
+ * Guards: pages that are held without a reference that F_ADD_SEALS sees, or
+ * longer than the buffer lives
+ */
+TEST_F(seal, busy)
+{
+	int memfd = make_sparse(_metadata, variant->huge, self->bytes);
+	int dmabuf = create(self->device, memfd, self->bytes - PAGE_BYTES, PAGE_BYTES, 0);
+
+	ASSERT_LE(0, dmabuf);
+	EXPECT_EQ(-1, fcntl(memfd, F_ADD_SEALS, F_SEAL_WRITE));
+	EXPECT_EQ(EBUSY, errno);
+	close(dmabuf);
+	EXPECT_EQ(0, fcntl(memfd, F_ADD_SEALS, F_SEAL_WRITE));
+	EXPECT_EQ(-EINVAL, create(self->device, memfd, 0, PAGE_BYTES, 0));
+	close(memfd);
+}
+
+#define SEAL_ROUNDS	8
+
+/* A child that seals the file so many nanoseconds after @go is set, to be raced against. */
+static pid_t fork_sealer(struct __test_metadata *_metadata, int memfd, const int *go,
+			 long long delay)
+{
+	pid_t child = fork();
+	long long end;
+
+	ASSERT_LE(0, child);
+	if (child)
+		return child;
+	while (!__atomic_load_n(go, __ATOMIC_ACQUIRE))
+		;
+	for (end = now_ns() + delay; now_ns() < end;)
+		;
+	_exit(fcntl(memfd, F_ADD_SEALS, F_SEAL_WRITE) != 0);
+}
+
+/* Return: the letter that tells what a process is doing, proc(5), or 0 if there is none. */
+static char read_state(pid_t process)
+{
+	char path[32], state = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", process);
+	file = fopen(path, "r");
+	if (!file)
+		return 0;
+	if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+		state = 0;
+	fclose(file);
+	return state;
+}
+
+/*
+ * Wait for the child. While a buffer lives, it has nothing to hope for once it sleeps in the
+ * kernel, where it waits 150 ms for the pins to go: killed, it looks once more and is done.
+ */
+static void end_sealer(pid_t child, bool buffer)
+{
+	while (!waitpid(child, NULL, WNOHANG)) {
+		if (buffer && read_state(child) == 'D')
+			kill(child, SIGKILL);
+		sched_yield();
+	}
+}
+
+static long long time_creation(struct __test_metadata *_metadata, FIXTURE_DATA(seal) *self,
+			       bool huge)
+{
+	int memfd = make_sparse(_metadata, huge, self->bytes), dmabuf;
+	long long start = now_ns(), end;
+
+	dmabuf = create(self->device, memfd, 0, self->bytes, 0);
+	end = now_ns();
+	ASSERT_LE(0, dmabuf);
+	close(dmabuf);
+	close(memfd);
+	return end - start;
+}
+
+/*
+ * Guards: M4: a memfd that is sealed between the check of its seals and the pin
+ */
+TEST_F(seal, never_both)
+{
+	long long time = time_creation(_metadata, self, variant->huge);
+	unsigned int seed = now_ns(), first_seed = seed;
+	int *go = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int dmabuf, memfd, round;
+	bool sealed;
+	pid_t child;
+
+	ASSERT_NE(MAP_FAILED, go);
+	for (round = 0; round < SEAL_ROUNDS; round++) {
+		__atomic_store_n(go, 0, __ATOMIC_RELEASE);
+		memfd = make_sparse(_metadata, variant->huge, self->bytes);
+		child = fork_sealer(_metadata, memfd, go, rand_r(&seed) % (time + 1));
+		__atomic_store_n(go, 1, __ATOMIC_RELEASE);
+		dmabuf = create(self->device, memfd, 0, self->bytes, 0);
+		end_sealer(child, dmabuf >= 0);
+		sealed = fcntl(memfd, F_GET_SEALS) & F_SEAL_WRITE;
+		EXPECT_EQ(sealed ? -EINVAL : 0, dmabuf < 0 ? dmabuf : 0) {
+			TH_LOG("seed %u, round %d", first_seed, round);
+		}
+		if (dmabuf >= 0)
+			close(dmabuf);
+		close(memfd);
+	}
+}
+
+/* So much that allocating it takes a while. */
+#define FILL_BYTES	(8 * HUGE_PAGE_BYTES)
+
+FIXTURE(lock)
+{
+	struct baseline before;
+	int device;
+};
+
+FIXTURE_SETUP(lock)
+{
+	self->device = open_device(_metadata);
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(lock)
+{
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+/* fallocate() holds the lock that F_ADD_SEALS takes, until the last page is there. */
+static void *fill_file(void *argument)
+{
+	return (void *)(long)fallocate(*(int *)argument, 0, 0, FILL_BYTES);
+}
+
+static long long count_blocks(int fd)
+{
+	struct stat stat;
+
+	return fstat(fd, &stat) ? -1 : stat.st_blocks;
+}
+
+/* Guards: M4: seals that are checked without the inode lock */
+TEST_F(lock, awaited)
+{
+	int memfd = make_memfd(0, FILL_BYTES, F_SEAL_SHRINK), dmabuf;
+	pthread_t thread;
+	void *result;
+
+	ASSERT_LE(0, memfd);
+	ASSERT_EQ(0, pthread_create(&thread, NULL, fill_file, &memfd));
+	while (!count_blocks(memfd))
+		;
+	dmabuf = create(self->device, memfd, 0, PAGE_BYTES, 0);
+	EXPECT_EQ(FILL_BYTES / 512, count_blocks(memfd));
+	ASSERT_LE(0, dmabuf);
+	pthread_join(thread, &result);
+	EXPECT_EQ(NULL, result);
+	close(dmabuf);
+	close(memfd);
+}
+
+FIXTURE(create)
+{
+	struct baseline before;
+	struct source source;
+	int device;
+};
+
+/* What is exported by one thread while another changes it. */
+FIXTURE_VARIANT(create)
+{
+	struct layout layout;
+};
+
+FIXTURE_VARIANT_ADD(create, anon_many)
+{
+	.layout = {
+		.backing = ANON,
+		.pages = 8,
+		.nr_runs = 4,
+		.runs = { { 6, 1 }, { 0, 2 }, { 4, 2 }, { 3, 1 } },
+	},
+};
+
+FIXTURE_VARIANT_ADD(create, shmem_many)
+{
+	.layout = {
+		.backing = SHMEM,
+		.pages = 8,
+		.nr_runs = 4,
+		.runs = { { 6, 1 }, { 0, 2 }, { 4, 2 }, { 3, 1 } },
+	},
+};
+
+FIXTURE_SETUP(create)
+{
+	if (!source_open(_metadata, &self->source, &variant->layout))
+		return;
+	self->device = open_device(_metadata);
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(create)
+{
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+/* One of several threads, with two pages of the source that are its own. */
+struct maker {
+	struct source source;
+	struct layout layout;
+	int device;
+	int errors;
+};
+
+/* Make a buffer and look at its pages. Return: 0, or what went wrong as -errno. */
+static int make_and_look(const struct maker *maker)
+{
+	size_t first = maker->layout.runs[0].first;
+	int dmabuf = export_source(maker->device, &maker->source), error;
+	char *map;
+
+	if (dmabuf < 0)
+		return dmabuf;
+	error = map_shared(dmabuf, 2 * PAGE_BYTES, (void **)&map);
+	close(dmabuf);
+	if (error)
+		return error;
+	if (!page_is_stamped(map, SEED_SOURCE, first) ||
+	    !page_is_stamped(map + PAGE_BYTES, SEED_SOURCE, first + 1))
+		error = -EILSEQ;
+	munmap(map, 2 * PAGE_BYTES);
+	return error;
+}
+
+static void *make_in_rounds(void *argument)
+{
+	struct maker *maker = argument;
+	int round;
+
+	for (round = 0; round < ROUNDS; round++)
+		maker->errors += !!make_and_look(maker);
+	return NULL;
+}
+
+/*
+ * Guards: a request, or anything else of one call, that is kept where the next
+ * call finds it
+ */
+TEST_F(create, close)
+{
+	struct maker makers[THREADS];
+	pthread_t threads[THREADS];
+	int i;
+
+	for (i = 0; i < THREADS; i++) {
+		makers[i] = (struct maker) { .source = self->source, .device = self->device };
+		makers[i].layout = variant->layout;
+		makers[i].layout.nr_runs = 1;
+		makers[i].layout.runs[0].first = 2 * i;
+		makers[i].layout.runs[0].count = 2;
+		makers[i].source.layout = &makers[i].layout;
+		ASSERT_EQ(0, pthread_create(&threads[i], NULL, make_in_rounds, &makers[i]));
+	}
+	for (i = 0; i < THREADS; i++)
+		pthread_join(threads[i], NULL);
+	for (i = 0; i < THREADS; i++)
+		EXPECT_EQ(0, makers[i].errors);
+}
+
+/* Who changes the memory in a thread of its own, and how often that has been done. */
+struct changer {
+	const struct source *source;
+	int rounds;
+	int errors;
+	int stop;
+};
+
+static bool goes_on(struct changer *changer)
+{
+	__atomic_add_fetch(&changer->rounds, 1, __ATOMIC_RELAXED);
+	return !__atomic_load_n(&changer->stop, __ATOMIC_RELAXED);
+}
+
+/* Both sides take so many rounds at least, whichever the machine lets run first. */
+static bool is_enough(const struct changer *changer, int round)
+{
+	return round >= ROUNDS && __atomic_load_n(&changer->rounds, __ATOMIC_RELAXED) >= ROUNDS;
+}
+
+/* Wait until what the other thread does has been done once, from its beginning to its end. */
+static void await_round(const struct changer *changer)
+{
+	int start = __atomic_load_n(&changer->rounds, __ATOMIC_RELAXED);
+
+	while (__atomic_load_n(&changer->rounds, __ATOMIC_RELAXED) - start < 2)
+		sched_yield();
+}
+
+/* Take the pages of a source away. What is mapped there next reads as zeros. */
+static int discard_pages(const struct source *source)
+{
+	if (source->memfd < 0)
+		return madvise(source->map, source->bytes, MADV_DONTNEED);
+	return fallocate(source->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+			 source->bytes);
+}
+
+/* Whoever asks for memory next gets the pages that were freed last. */
+static void *discard_until_stopped(void *argument)
+{
+	struct changer *changer = argument;
+	size_t bytes = changer->source->bytes;
+	char *other = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			   0);
+
+	do {
+		changer->errors += !!discard_pages(changer->source);
+		fill_pages(other, SEED_CHILD, bytes / PAGE_BYTES);
+		changer->errors += !!madvise(other, bytes, MADV_DONTNEED);
+	} while (goes_on(changer));
+	munmap(other, bytes);
+	return NULL;
+}
+
+/*
+ * Guards: pages looked up without a reference: MADV_DONTNEED or a hole punched
+ * into the file frees them under the buffer
+ */
+TEST_F(create, discard)
+{
+	struct changer changer = { .source = &self->source };
+	size_t bytes = layout_pages(&variant->layout) * PAGE_BYTES;
+	int round, dmabuf;
+	pthread_t thread;
+	void *map;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, discard_until_stopped, &changer));
+	for (round = 0; !is_enough(&changer, round); round++) {
+		dmabuf = export_source(self->device, &self->source);
+		ASSERT_LE(0, dmabuf) TH_LOG("round %d", round);
+		ASSERT_EQ(0, map_shared(dmabuf, bytes, &map));
+		fill_buffer(map, SEED_BUFFER, &variant->layout);
+		await_round(&changer);
+		EXPECT_EQ(0, check_buffer(_metadata, map, SEED_BUFFER, &variant->layout));
+		munmap(map, bytes);
+		close(dmabuf);
+	}
+	__atomic_store_n(&changer.stop, 1, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, changer.errors);
+}
+
+/* Put nothing and the memory in turns where creation looks for it; the file stays as it is. */
+static void *unmap_until_stopped(void *argument)
+{
+	struct changer *changer = argument;
+	const struct source *source = changer->source;
+	int flags = source->memfd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+
+	do {
+		munmap(source->map, source->bytes);
+		if (mmap(source->map, source->bytes, PROT_READ | PROT_WRITE,
+			 flags | MAP_FIXED_NOREPLACE, source->memfd, 0) != source->map)
+			changer->errors++;
+	} while (goes_on(changer));
+	return NULL;
+}
+
+/*
+ * Guards: pins that stay when the rest of a range is gone; VMA checks without
+ * mmap_lock
+ */
+TEST_F(create, unmap)
+{
+	struct changer changer = { .source = &self->source };
+	int round, dmabuf;
+	pthread_t thread;
+
+	if (!driver_is_udmabuf_iov())
+		SKIP(return, "this driver does not take iovecs");
+	ASSERT_EQ(0, pthread_create(&thread, NULL, unmap_until_stopped, &changer));
+	for (round = 0; !is_enough(&changer, round); round++) {
+		dmabuf = create_iov(self->device, self->source.map, &variant->layout, 0);
+		if (dmabuf >= 0)
+			close(dmabuf);
+		else
+			EXPECT_EQ(-EFAULT, dmabuf);
+	}
+	__atomic_store_n(&changer.stop, 1, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, changer.errors);
+}
+
+/* A user that runs nothing else; entries that name the same 2 MiB so often that it takes time. */
+#define KILLED_UID	61186
+#define KILLED_RUNS	400
+#define KILLED_TRIES	5
+
+struct big_iov {
+	struct udmabuf_iov_create head;
+	struct udmabuf_iov_entry entries[KILLED_RUNS];
+};
+
+struct big_list {
+	struct udmabuf_create_list head;
+	struct udmabuf_create_item items[KILLED_RUNS];
+};
+
+FIXTURE(killed)
+{
+	struct baseline before;
+	struct source source;
+	struct layout layout;
+	int device;
+	struct big_iov iov;
+	struct big_list list;
+};
+
+/* SIGKILL while a large buffer is being made. */
+FIXTURE_VARIANT(killed)
+{
+	bool iov;
+};
+
+FIXTURE_VARIANT_ADD(killed, iovecs)
+{
+	.iov = true,
+};
+
+FIXTURE_VARIANT_ADD(killed, memfds)
+{
+	.iov = false,
+};
+
+FIXTURE_SETUP(killed)
+{
+	int i;
+
+	if (!driver_is_udmabuf_iov())
+		SKIP(return, "this driver numbers no buffers");
+	self->layout.pages = HUGE_PAGE_BYTES / PAGE_BYTES;
+	self->layout.backing = variant->iov ? ANON : SHMEM;
+	if (!source_open(_metadata, &self->source, &self->layout))
+		return;
+	self->iov.head.niov = self->list.head.count = KILLED_RUNS;
+	for (i = 0; i < KILLED_RUNS; i++) {
+		self->iov.entries[i].base = (uintptr_t)self->source.map;
+		self->iov.entries[i].len = self->source.bytes;
+		self->list.items[i].memfd = self->source.memfd;
+		self->list.items[i].size = self->source.bytes;
+	}
+	self->device = open_device(_metadata);
+	ASSERT_EQ(0, set_user(KILLED_UID));
+	ASSERT_EQ(0, set_capable(false));
+	ASSERT_EQ(0, set_limit(RLIM_INFINITY));
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(killed)
+{
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+/* Make a small buffer. Return: its number, which is one more than that of the buffer before. */
+static long long number_of_next(struct __test_metadata *_metadata, FIXTURE_DATA(killed) *self)
+{
+	struct layout layout = self->layout;
+	long long number;
+	int dmabuf;
+
+	layout.nr_runs = 1;
+	layout.runs[0].count = 1;
+	self->source.layout = &layout;
+	dmabuf = export_source(self->device, &self->source);
+	ASSERT_LE(0, dmabuf);
+	number = read_field(UDMABUF_IOV_BUFFERS, "id ");
+	close(dmabuf);
+	return number;
+}
+
+/*
+ * Make the large buffer, with SIGKILL to come from a timer in between. (Timers that count CPU time
+ * would only be looked at when the call is over.)
+ */
+static void create_and_die(struct __test_metadata *_metadata, FIXTURE_DATA(killed) *self, bool iov)
+{
+	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL };
+	struct itimerspec soon = { .it_value.tv_nsec = 2000000 };
+	timer_t timer;
+
+	ASSERT_EQ(0, timer_create(CLOCK_MONOTONIC, &event, &timer));
+	ASSERT_EQ(0, timer_settime(timer, 0, &soon, NULL));
+	ASSERT_LE(0, iov ? call(self->device, UDMABUF_IOV_CREATE, &self->iov) :
+			   call(self->device, UDMABUF_CREATE_LIST, &self->list));
+	_exit(0);
+}
+
+/*
+ * Guards: a loop over pages or entries that does not look for a fatal signal;
+ * pins and charge of a creation that was killed
+ */
+TEST_F(killed, refund)
+{
+	long long number = number_of_next(_metadata, self);
+	int try, status = 0;
+	pid_t child;
+
+	for (try = 0; try < KILLED_TRIES && !status; try++) {
+		child = fork();
+		ASSERT_LE(0, child);
+		if (!child)
+			create_and_die(_metadata, self, variant->iov);
+		status = join(child);
+		number += !status;
+	}
+	EXPECT_EQ(-1, status) TH_LOG("not killed in %d attempts", try);
+	/* Only a creation that went on to its end took a number. */
+	EXPECT_EQ(number + 1, number_of_next(_metadata, self));
+	/* Were a page of it still charged, there would be no room for this one. */
+	ASSERT_EQ(0, set_limit(PAGE_BYTES));
+	number_of_next(_metadata, self);
+}
+
+TEST_HARNESS_MAIN
