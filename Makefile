@@ -7,7 +7,7 @@ VENV := .venv
 HARNESS := $(VENV)/bin/harness
 ARGS ?=
 
-.PHONY: help check test lint bench kernels clean deps-check deps-test deps-lint
+.PHONY: help check test test-slow lint bench kernels clean deps-check deps-test deps-lint
 .DEFAULT_GOAL := help
 
 help:
@@ -20,6 +20,10 @@ check: $(VENV)/check.stamp
 #: make test      our own tests: ruff, mypy, shellcheck, pytest           (ARGS='-k ktap')
 test: $(VENV)/test.stamp
 	@ci/test $(ARGS)
+
+#: make test-slow those of them that make a Debian root first: DKMS as its README says
+test-slow: $(VENV)/test.stamp
+	@ci/test -m slow $(ARGS)
 
 #: make lint      all that is static, with what is installed: ci/static; W=1, sparse, clang and
 #:                checkpatch over the C for each cached kernel             (ARGS='--kernel 6.1')
