@@ -426,17 +426,19 @@ TEST_F(create, discard)
 	EXPECT_EQ(0, changer.errors);
 }
 
-/* Put nothing and the memory in turns where creation looks for it; the file stays as it is. */
+/* Put nothing and memory in turns where the last entry is; all before it is pinned by then. */
 static void *unmap_until_stopped(void *argument)
 {
 	struct changer *changer = argument;
 	const struct source *source = changer->source;
+	size_t offset = source->layout->runs[source->layout->nr_runs - 1].first * PAGE_BYTES;
 	int flags = source->memfd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+	unsigned char *last = source->map + offset;
 
 	do {
-		munmap(source->map, source->bytes);
-		if (mmap(source->map, source->bytes, PROT_READ | PROT_WRITE,
-			 flags | MAP_FIXED_NOREPLACE, source->memfd, 0) != source->map)
+		munmap(last, PAGE_BYTES);
+		if (mmap(last, PAGE_BYTES, PROT_READ | PROT_WRITE, flags | MAP_FIXED_NOREPLACE,
+			 source->memfd, source->memfd < 0 ? 0 : offset) != last)
 			changer->errors++;
 	} while (goes_on(changer));
 	return NULL;
