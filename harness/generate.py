@@ -53,6 +53,9 @@ def render(spec: Spec, templates: Path) -> str:
         ) from None
     except jinja2.TemplateError as error:
         raise TemplateError(f"{templates / spec.template}: {error.message}") from None
+    except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+        # What an expression in the template raises, or a template that is not UTF-8.
+        raise TemplateError(f"{templates / spec.template}: {error}") from None
     macros.check(templates / spec.template)
     return text
 

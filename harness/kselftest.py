@@ -2,15 +2,15 @@
 """Specifications to static test programs, and the ids that they will report."""
 
 import hashlib
-import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.cache import cache_errors, locked, making
+from harness.cache import NO_SPACE, cache_errors, locked, making, no_space
 from harness.errors import HarnessError
 from harness.generate import render
-from harness.run import CommandError, Spawner
+from harness.run import Running, Spawner
 from harness.spec import Spec, load_specs
 
 _COMPILERS = ("gcc", "cc")
@@ -68,7 +68,14 @@ class SelftestBuild:
         return tuple(id for suite in self.suites for id in suite.full_ids)
 
 
-def build(specs_dir: Path, *, source: Path, cache: Path, spawner: Spawner) -> SelftestBuild:
+def build(
+    specs_dir: Path,
+    *,
+    source: Path,
+    cache: Path,
+    spawner: Spawner,
+    waiting: Callable[[], None] = lambda: None,
+) -> SelftestBuild:
     """Generate and compile every suite that is not in the cache.
 
     Args:
@@ -76,6 +83,7 @@ def build(specs_dir: Path, *, source: Path, cache: Path, spawner: Spawner) -> Se
         source: root of the repository, for templates and headers.
         cache: folder for the programs; any number of processes may share it.
         spawner: runs the compiler.
+        waiting: called when another run is compiling the same.
 
     Raises:
         SpecError, TemplateError: a specification or template is malformed.
@@ -92,9 +100,7 @@ def build(specs_dir: Path, *, source: Path, cache: Path, spawner: Spawner) -> Se
         for spec, text in zip(specs, texts, strict=True)
     ]
     missing = [job for job in jobs if not job.folder.exists()]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for done in [pool.submit(_compile, job, compiler) for job in missing]:
-            done.result()
+    _compile(missing, compiler, waiting)
     return SelftestBuild(suites=tuple(_suite(job) for job in jobs), cached=len(jobs) - len(missing))
 
 
@@ -141,36 +147,63 @@ class _Compiler:
         state.update(text.encode())
         return state.hexdigest()[:16]
 
-    def compile(self, name: str, folder: Path) -> None:
-        """Compile `name`.c to `name` in a folder and list its ids into `name`.ids.
+    def start(self, name: str, folder: Path) -> AbstractContextManager[Running]:
+        """Start to compile `name`.c to `name`.
 
         The compiler runs in the folder: failures of tests then name the file without a path.
         """
-        try:
-            self._spawner.run(
-                [*self._argv, f"{name}.c", "-o", name], deadline=_DEADLINE, cwd=folder
-            )
-        except CommandError as error:
-            raise CompileError(name, error.completed.output) from None
+        argv = [*self._argv, f"{name}.c", "-o", name]
+        return self._spawner.start(argv, cwd=folder)
+
+    def list_ids(self, name: str, folder: Path) -> None:
+        """List a program's ids into `name`.ids."""
         listing = self._spawner.run([folder / name, "-l"], deadline=_DEADLINE)
         (folder / f"{name}.ids").write_text(listing.output)
 
 
-def _compile(job: _Job, compiler: _Compiler) -> None:
-    """Put one suite into the cache, unless another run has done so meanwhile."""
+def _compile(jobs: Sequence[_Job], compiler: _Compiler, waiting: Callable[[], None]) -> None:
+    """Put suites into the cache that no other run has put there meanwhile, all at once.
+
+    Always in the order of their names, so that two runs cannot wait for each other's locks.
+    """
+    errors: list[CompileError] = []
+    with ExitStack() as everything:
+        started: list[tuple[_Job, ExitStack, Path, Running]] = []
+        for job in jobs:
+            stack = everything.enter_context(ExitStack())
+            stack.enter_context(locked(job.folder, waiting=waiting))
+            if job.folder.exists():
+                continue
+            staging = stack.enter_context(making(job.folder))
+            stack.enter_context(cache_errors(job.folder.parent))
+            (staging / f"{job.spec.name}.c").write_text(job.text)
+            running = stack.enter_context(compiler.start(job.spec.name, staging))
+            started.append((job, stack, staging, running))
+        for job, stack, staging, running in started:
+            try:
+                # Leaving it publishes the suite, or removes what there is of it.
+                with stack:
+                    _finish(job, compiler, staging, running)
+            except CompileError as error:
+                errors.append(error)
+    if errors:
+        raise errors[0]
+
+
+def _finish(job: _Job, compiler: _Compiler, staging: Path, running: Running) -> None:
     spec = job.spec
-    with locked(job.folder):
-        if job.folder.exists():
-            return
-        with making(job.folder) as staging, cache_errors(staging.parent):
-            (staging / f"{spec.name}.c").write_text(job.text)
-            compiler.compile(spec.name, staging)
-            ids = _read_ids(spec, staging)
-            if ids != spec.ids:
-                stray = sorted(set(ids) ^ set(spec.ids)) or ["their order"]
-                raise HarnessError(
-                    f"{spec.path}: {spec.template} does not define the same tests: {stray[0]}"
-                )
+    completed = running.finish(deadline=_DEADLINE, check=False)
+    if completed.status != 0:
+        if NO_SPACE in completed.output:
+            raise no_space(job.folder.parent)
+        raise CompileError(spec.name, completed.output)
+    compiler.list_ids(spec.name, staging)
+    ids = _read_ids(spec, staging)
+    if ids != spec.ids:
+        stray = sorted(set(ids) ^ set(spec.ids)) or ["their order"]
+        raise HarnessError(
+            f"{spec.path}: {spec.template} does not define the same tests: {stray[0]}"
+        )
 
 
 def _suite(job: _Job) -> Suite:

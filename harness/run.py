@@ -69,6 +69,32 @@ class DeadlineError(HarnessError):
     """A command did not end within its deadline and was killed."""
 
 
+class Running:
+    """A command under way, started by :meth:`Spawner.start`."""
+
+    def __init__(self, argv: tuple[str, ...], process: subprocess.Popen[bytes]) -> None:
+        self._argv = argv
+        self._process = process
+        self._start = time.monotonic()
+
+    def finish(self, *, deadline: float, check: bool = True, hint: str | None = None) -> Completed:
+        """Wait for the end and collect the output; arguments and errors as :meth:`Spawner.run`."""
+        try:
+            output, _ = self._process.communicate(timeout=deadline)
+        except subprocess.TimeoutExpired:
+            words = f"{shlex.join(self._argv)}: not done after {deadline:.0f} s"
+            raise DeadlineError(words, hint=hint) from None
+        completed = Completed(
+            argv=self._argv,
+            status=self._process.returncode,
+            output=output.decode(errors="replace"),
+            seconds=time.monotonic() - self._start,
+        )
+        if check and completed.status != 0:
+            raise CommandError(completed, hint=hint)
+        return completed
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spawner:
     """Starts processes with exactly this environment.
@@ -115,27 +141,16 @@ class Spawner:
             CommandError: non-zero status and ``check``.
             DeadlineError: not done within ``deadline``.
         """
-        command = tuple(os.fspath(word) for word in argv)
-        start = time.monotonic()
-        with self.spawn(
-            command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        ) as process:
-            try:
-                output, _ = process.communicate(timeout=deadline)
-            except subprocess.TimeoutExpired:
-                raise DeadlineError(
-                    f"{shlex.join(command)}: not done after {deadline:.0f} s",
-                    hint=hint,
-                ) from None
-        completed = Completed(
-            argv=command,
-            status=process.returncode,
-            output=output.decode(errors="replace"),
-            seconds=time.monotonic() - start,
-        )
-        if check and completed.status != 0:
-            raise CommandError(completed, hint=hint)
-        return completed
+        with self.start(argv, cwd=cwd) as running:
+            return running.finish(deadline=deadline, check=check, hint=hint)
+
+    @contextmanager
+    def start(
+        self, argv: Sequence[str | os.PathLike[str]], *, cwd: Path | None = None
+    ) -> Iterator["Running"]:
+        """Start a command whose output is to be collected later; on leaving, it is gone."""
+        with self.spawn(argv, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            yield Running(tuple(os.fspath(word) for word in argv), process)
 
     @contextmanager
     def spawn(

@@ -159,8 +159,8 @@ def load_spec(path: Path, layouts: Mapping[str, str]) -> Spec:
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())
-    except FileNotFoundError:
-        raise SpecError(path, "", "no such file") from None
+    except OSError as error:
+        raise SpecError(path, "", f"a file that can be read: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpecError(path, "", f"not TOML: {error}") from None
 
