@@ -32,6 +32,8 @@ from harness.run import Spawner
 _UNPACK_DEADLINE = 600.0
 _SCHEMA = 1
 _MANIFEST = "manifest.json"
+# In make's words: the folder above the one of the first Makefile, as an absolute path.
+_BESIDE = "$(realpath $(dir $(firstword $(MAKEFILE_LIST)))..)/"
 # What virtme-ng needs to mount a 9p root, with what these depend on.
 _BOOT_MODULES = (
     *("virtio", "virtio_ring", "virtio_pci", "virtio_pci_modern_dev", "virtio_pci_legacy_dev"),
@@ -255,7 +257,7 @@ class KernelStore:
                 raise KernelUnpackError(
                     f"{found.image.name}: {path.relative_to(temp)} is in none of its packages"
                 )
-        _relocate(temp, final, moddir, build)
+        _relocate(temp, moddir, build)
         _decompress(moddir)
         phase.update("extracting vmlinux")
         extract_vmlinux(vmlinuz, temp / "vmlinux", spawner=self._spawner)
@@ -296,14 +298,14 @@ def _merge_lib(tree: Path) -> None:
     lib.symlink_to("usr/lib")
 
 
-def _relocate(tree: Path, final: Path, moddir: Path, build: Path) -> None:
-    """Make the headers build where they will lie: Debian's are made for /usr/src.
+def _relocate(tree: Path, moddir: Path, build: Path) -> None:
+    """Make the headers build wherever they lie, also after a move: Debian's are made for /usr/src.
 
     The Makefile includes its -common twin by absolute path (and since 6.19 names its own folder as
     KBUILD_OUTPUT); everything below that uses relative links.
     """
     makefile = build / "Makefile"
-    makefile.write_text(re.sub(r"(?<=[ =])/usr/src/", f"{final}/usr/src/", makefile.read_text()))
+    makefile.write_text(re.sub(r"(?<=[ =])/usr/src/", _BESIDE, makefile.read_text()))
     for name in ("build", "source"):
         link = moddir / name
         target = Path("usr/src") / link.readlink().name

@@ -23,7 +23,9 @@ from harness.run import Completed, Spawner
 _PROBE = Path(__file__).parent / "data" / "probe"
 _BUILD_DEADLINE = 900.0
 _SCHEMA = 1
-_TELLING = re.compile(r"error|not found|required by|unrecognized", re.IGNORECASE)
+_TELLING = re.compile(
+    r"error|not found|required by|unrecognized|no such file|no rule to make", re.IGNORECASE
+)
 
 
 class ToolchainError(HarnessError):
