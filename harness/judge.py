@@ -245,6 +245,9 @@ def _vm_entries(
     if transcript.problems:
         reason = _clip("; ".join(transcript.problems))
         entries.append(TestResult(id="vm:channel", status=Status.ERROR, reason=reason))
+    if transcript.ended and transcript.taint_before is None:
+        reason = "the guest did not tell its taint at boot"
+        entries.append(TestResult(id="vm:taint", status=Status.ERROR, reason=reason))
     new = (transcript.taint_after or 0) & ~(transcript.taint_before or 0)
     if taints := [text for bit, text in _TAINTS.items() if new >> bit & 1]:
         reason = f"the run tainted the kernel: {', '.join(taints)}; see console.log"
@@ -256,6 +259,9 @@ def _problems(
     transcript: Transcript, suites: list[_Suite], tests: list[TestResult]
 ) -> tuple[str, ...]:
     lines = [f"guest: {note}" for note in transcript.notes]
+    before = transcript.taint_before or 0
+    if taints := [text for bit, text in _TAINTS.items() if before >> bit & 1]:
+        lines.append(f"tainted before the first test, so blind to more: {', '.join(taints)}")
     if transcript.stray.strip():
         lines.append(f"{len(transcript.stray)} bytes of output outside of any suite")
     for suite in suites:

@@ -150,10 +150,13 @@ class RunResult:
 
         2 wins over 1: a run with failures *and* a crash has tests of which nothing is known, and
         a script that bisects on 1 must not take it for a verdict on the whole. A crash that the
-        driver caused is 2 as well; the table says which test was running. No tests is 2.
+        driver caused is 2 as well; the table says which test was running. No tests is 2, and so is
+        nothing but skipped ones: nothing was judged.
         """
         statuses = [test.status for test in self.tests]
-        if not statuses or not all(status.judged for status in statuses):
+        if all(status is Status.SKIP for status in statuses):
+            return 2
+        if not all(status.judged for status in statuses):
             return 2
         if self.vm.exit is not VmExit.CLEAN:
             return 2

@@ -320,3 +320,15 @@ def test_no_expected_tests_is_not_green() -> None:
     assert judgement.tests == ()
     run = RunResult(kernel="", release=None, accelerator="", vm=CLEAN, tests=judgement.tests)
     assert run.exit_status == 2
+
+
+def test_a_guest_that_never_told_its_taint_is_not_trusted() -> None:
+    transcript = Transcript(release="r", ended=True, taint_after=0)
+    entries = judge([], transcript, VmEnd(exit=VmExit.CLEAN)).tests
+    assert [(entry.id, entry.status) for entry in entries] == [("vm:taint", Status.ERROR)]
+
+
+def test_a_taint_from_before_is_told() -> None:
+    transcript = Transcript(release="r", ended=True, taint_before=512, taint_after=512)
+    problems = judge([], transcript, VmEnd(exit=VmExit.CLEAN)).problems
+    assert problems == ("tainted before the first test, so blind to more: W (warning)",)

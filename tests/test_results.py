@@ -22,6 +22,7 @@ def run(*statuses: Status, vm: VmEnd = CLEAN) -> RunResult:
 @pytest.mark.parametrize(
     ("statuses", "expected"),
     [
+        ([Status.SKIP, Status.SKIP], 2),
         ([Status.PASS, Status.SKIP, Status.XFAIL], 0),
         ([Status.PASS, Status.FAIL], 1),
         ([Status.PASS, Status.TIMEOUT], 1),

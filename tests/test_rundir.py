@@ -40,6 +40,7 @@ MANIFEST = Manifest(
 )
 STREAM = f"""\
 @{NONCE} hello 6.12.1 3.00
+@{NONCE} taint 0
 @{NONCE} suite mmap
 TAP version 13
 1..2
