@@ -1,8 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`python -m harness`."""
+"""The program: `harness`, or `python -m harness`."""
 
+import signal
 import sys
 
-from harness.cli import main
 
-sys.exit(main())
+def main() -> int:
+    """Import the command line and run it; Ctrl-C during the import just ends the program."""
+    ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    if not ignored:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from harness import cli  # noqa: PLC0415 - takes 0.3 s, in which Ctrl-C is no traceback
+
+    if not ignored:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

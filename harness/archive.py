@@ -263,7 +263,7 @@ class Archive:
                 return ArchiveError(f"{self.suite.name}: {meaning}: {detail}", hint=hint)
         return ArchiveError(
             f"cannot fetch from Debian's archive ({self.suite.name}): {detail}",
-            hint="check the network and apt's proxy settings, or give another mirror",
+            hint="check the network and apt's proxy settings, ",
         )
 
     def _cache_query(self, *args: str) -> str:

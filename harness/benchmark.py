@@ -35,6 +35,9 @@ _STOCK_DEADLINE = 600.0
 class BenchError(HarnessError):
     """What was to be measured did not work."""
 
+    def __init__(self, message: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
@@ -134,7 +137,7 @@ def _packaged_image(kernel: Kernel) -> Path:
         for image in (tree / folder).glob("vmlinuz*"):
             return image
     raise BenchError(
-        f"{tree}: no vmlinuz to boot stock vng with", hint="name a series, such as --kernel 6.12"
+        f"{tree}: no vmlinuz to boot stock vng with", "name a series, such as --kernel 6.12"
     )
 
 
@@ -152,11 +155,15 @@ def _measure(job: Callable[[], object]) -> Sample:
     try:
         answer = receiver.recv()
     except EOFError:
-        answer = BenchError("the measuring process died")
-    process.join()
-    if isinstance(answer, Exception):
-        raise answer
-    assert isinstance(answer, Sample)
+        raise BenchError("the measuring process died") from None
+    except BaseException:
+        # SIGTERM unwinds it like Ctrl-C: its VM goes with it.
+        process.terminate()
+        raise
+    finally:
+        process.join()
+    if not isinstance(answer, Sample):
+        raise BenchError(*answer)
     return answer
 
 
@@ -165,7 +172,10 @@ def _measured(job: Callable[[], object], sender: Connection) -> None:
     try:
         job()
     except HarnessError as error:
-        sender.send(BenchError(str(error)))
+        sender.send((str(error), error.hint))
+        return
+    except KeyboardInterrupt:
+        # The parent tells; what had to be cleaned up has been.
         return
     seconds = time.monotonic() - start
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024

@@ -5,10 +5,12 @@ Exit status: 0 all passed, 1 a test failed, 2 the harness could not judge, 130 i
 """
 
 import argparse
+import errno
 import logging
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
@@ -17,6 +19,7 @@ import platformdirs
 from rich.console import Console
 
 from harness import commands
+from harness.cache import check_folder
 from harness.errors import HarnessError
 from harness.place import Place
 from harness.progress import Progress
@@ -31,9 +34,16 @@ _PASSED_ON = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "SOURCE_DATE_EPOCH"),
 )
 
+_OS_HINTS = {
+    errno.ENOSPC: "free some space, or choose other folders with --cache and --runs",
+    errno.EDQUOT: "free some space, or choose other folders with --cache and --runs",
+    errno.EACCES: "choose folders that you can write to with --cache and --runs",
+}
+
 _EPILOG = """\
 exit status:
   0  all passed      1  a test failed      2  the harness could not judge
+  130  Ctrl-C        143  SIGTERM or SIGHUP
 
 examples:
   harness check                            the default kernel, all tests
@@ -119,7 +129,9 @@ def _parser() -> argparse.ArgumentParser:
 
     bench = verbs.add_parser("bench", help="time each path, as ratios to stock virtme-ng")
     _kernel_option(bench)
-    bench.add_argument("--rounds", type=int, default=3, help="repetitions (default: 3)")
+    bench.add_argument(
+        "--rounds", type=int, choices=range(1, 101), default=3, metavar="N", help="1 to 100 (3)"
+    )
     bench.set_defaults(run=commands.bench)
     return parser
 
@@ -157,14 +169,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     console = Console(soft_wrap=True)
-    place = Place(
-        source=arguments.source.absolute(),
-        cache=arguments.cache or platformdirs.user_cache_path("udmabuf-harness"),
-        runs=arguments.runs or arguments.source.absolute() / "build/runs",
-        spawner=Spawner(env=_child_environment(os.environ)),
-        progress=Progress(console),
-    )
     try:
+        place = Place(
+            source=arguments.source.absolute(),
+            cache=check_folder(arguments.cache or platformdirs.user_cache_path("udmabuf-harness")),
+            runs=(arguments.runs or arguments.source / "build/runs").absolute(),
+            spawner=Spawner(env=_child_environment(os.environ)),
+            progress=Progress(console),
+        )
         return int(arguments.run(arguments, place))
     except HarnessError as error:
         _complain(error)
@@ -175,6 +187,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader of our output has gone; there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
+    except OSError as error:
+        _complain(HarnessError(str(error), hint=_OS_HINTS.get(error.errno or 0)))
+        return 2
+    except Exception as error:
+        # Never 1, Python's own status for this: that would be a verdict.
+        logging.debug("traceback", exc_info=True)
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        words = f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}: {error}"
+        _complain(HarnessError(f"a bug of the harness: {words}", hint="--debug has the traceback"))
         return 2
 
 

@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from elftools.common.exceptions import ELFError
@@ -113,7 +114,8 @@ def build_module(
     found = _load(entry, name)
     if found is None:
         work = cache / "work" / f"{name}-{_key(*where, str(source.absolute()))[:16]}"
-        with locked(work), locked(entry.with_name(name)):
+        waiting = partial(progress.note, f"waiting for another run to build {name}")
+        with locked(work, waiting=waiting), locked(entry.with_name(name), waiting=waiting):
             found = _load(entry, name)
             if found is None:
                 job = _Job(source=source, kernel=kernel, name=name, toolchain=toolchain, work=work)

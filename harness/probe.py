@@ -47,7 +47,9 @@ def choose_accelerator(
     with progress.phase("probe") as phase:
         accelerator = _boot_with_kvm(kernel, spawner)
         phase.done(f"{accelerator.name}: {accelerator.why}")
-    save_verdict(file, identity, accelerator)
+    # A kernel of the user's own may fail to boot for reasons of its own.
+    if accelerator.kvm or kernel.package is not None:
+        save_verdict(file, identity, accelerator)
     return accelerator
 
 

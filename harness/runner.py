@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from harness.probe import choose_accelerator
 from harness.progress import Phase
 from harness.results import RunResult
 from harness.rundir import Manifest, new_run, rejudge, save_manifest
+from harness.spec import Spec, load_specs
 from harness.vm import VmConfig, VmOutcome, run_vm
 from harness.watch import Deadlines
 
@@ -85,6 +87,7 @@ def prepare(place: Place, kernel_name: str) -> Ingredients:
             source=place.source,
             cache=place.cache / "selftests",
             spawner=place.spawner,
+            waiting=partial(place.progress.note, "waiting for another run to build the tests"),
         )
         wanted = dict.fromkeys(name for suite in selftests.suites for name in suite.modules)
         helpers = tuple(
@@ -121,6 +124,8 @@ def check(place: Place, kernel_name: str, patterns: Sequence[str]) -> tuple[RunR
         NoTestError: no test matches.
         HarnessError: the run could not be made.
     """
+    # A bad specification or pattern costs no build.
+    _check_patterns(load_specs(place.source / "selftests/specs"), patterns)
     ready = prepare(place, kernel_name)
     suites = _select(ready.selftests.suites, patterns)
     folder = new_run(place.runs, ready.kernel.release)
@@ -174,26 +179,29 @@ def _from_cache(cached: bool) -> str:
     return ", cached" if cached else ""
 
 
-def _select(suites: tuple[Suite, ...], patterns: Sequence[str]) -> tuple[Suite, ...]:
-    """Return the suites with only the ids that match a pattern; those without any are left out."""
-    if not patterns:
-        return suites
-    chosen = []
-    for suite in suites:
-        ids = tuple(
-            id_
-            for id_ in suite.ids
-            if any(fnmatch.fnmatchcase(f"{suite.name}:{id_}", pattern) for pattern in patterns)
-        )
-        if ids:
-            chosen.append(replace(suite, ids=ids))
-    if not chosen:
-        names = ", ".join(suite.name for suite in suites)
+def _matching(suite: Suite | Spec, patterns: Sequence[str]) -> tuple[str, ...]:
+    return tuple(
+        id_
+        for id_ in suite.ids
+        if any(fnmatch.fnmatchcase(f"{suite.name}:{id_}", pattern) for pattern in patterns)
+    )
+
+
+def _check_patterns(specs: Sequence[Spec], patterns: Sequence[str]) -> None:
+    if patterns and not any(_matching(spec, patterns) for spec in specs):
+        names = ", ".join(spec.name for spec in specs)
         raise NoTestError(
             f"no test matches {' '.join(patterns)!r}",
             hint=f"ids are suite:fixture.variant.test, as in 'mmap:*'; the suites are {names}",
         )
-    return tuple(chosen)
+
+
+def _select(suites: tuple[Suite, ...], patterns: Sequence[str]) -> tuple[Suite, ...]:
+    """Return the suites with only the ids that match a pattern; those without any are left out."""
+    if not patterns:
+        return suites
+    chosen = (replace(suite, ids=_matching(suite, patterns)) for suite in suites)
+    return tuple(suite for suite in chosen if suite.ids)
 
 
 def _suite_run(suite: Suite, *, all_: bool) -> SuiteRun:

@@ -7,11 +7,15 @@ As a program: `python -m tests.fakerun SCENARIO RUNS ARGS...`, so that tests can
 import os
 import sys
 from pathlib import Path
+from typing import cast
+
+import pytest
 
 from harness import cli, runner
 from harness.accel import Accelerator
 from harness.kmod import ModuleBuild
 from harness.kselftest import SelftestBuild, Suite
+from harness.spec import Spec
 from harness.watch import Deadlines
 from tests.test_vm import FAKEBIN, fake_kernel
 
@@ -53,6 +57,10 @@ def ingredients(folder: Path) -> runner.Ingredients:
 def install(scenario: str, folder: Path) -> None:
     """Make the harness of this process a fake one whose vng replays a scenario."""
     runner.prepare = lambda place, kernel_name: ingredients(folder)
+    # Suites have what is asked of a specification here: name and ids.
+    suites = cast(tuple[Spec, ...], ingredients(folder).selftests.suites)
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr(runner, "load_specs", lambda specs: suites)
     runner._TCG = SHORT
     os.environ["PATH"] = f"{FAKEBIN}:{os.environ['PATH']}"
     original = cli._child_environment

@@ -7,10 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+
+from harness import cli, commands
+from tests.test_run import wait_gone
 
 ROOT = Path(__file__).parent.parent
 
@@ -122,27 +127,127 @@ def test_interrupted(number: signal.Signals, status: int, tmp_path: Path) -> Non
         said = harness.stderr.read()
     assert harness.returncode == status
     assert "interrupted" in said
-    assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
+    assert all(map(wait_gone, pids))
     # What was there is kept, and is no pass.
     assert run("clean", tmp_path, "parse", str(tmp_path / "runs/latest")).returncode == 2
+
+
+def test_interrupted_while_the_guest_boots(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.fakerun", "never_boots", tmp_path, "check"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as harness:
+        console = tmp_path / "runs/latest/console.log"
+        wait_until(lambda: console.exists() and console.stat().st_size > 0, harness)
+        pids = descendants(harness.pid)
+        harness.send_signal(signal.SIGINT)
+    assert harness.returncode == 130
+    assert all(map(wait_gone, pids))
+
+
+def test_interrupted_while_the_tests_are_compiled(tmp_path: Path) -> None:
+    slow = tmp_path / "bin/gcc"
+    slow.parent.mkdir()
+    slow.write_text('#!/bin/sh\n[ "$1" = --version ] || exec sleep 1000\n')
+    slow.chmod(0o755)
+    cache = tmp_path / "cache"
+    code = (
+        "from pathlib import Path; from harness.kselftest import build; "
+        "from harness.run import Spawner\n"
+        f"build(Path('selftests/specs'), source=Path('.'), cache=Path({str(cache)!r}), "
+        f"spawner=Spawner(env={{'PATH': '{slow.parent}:/usr/bin:/bin'}}))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True
+    ) as harness:
+        wait_until(lambda: len(sleeping(harness.pid)) >= 2, harness)
+        pids = descendants(harness.pid)
+        # Python drops a KeyboardInterrupt that hits a destructor: a user would press it again.
+        while harness.poll() is None:
+            harness.send_signal(signal.SIGINT)
+            with suppress(subprocess.TimeoutExpired):
+                harness.wait(timeout=10)
+        assert harness.stderr is not None
+        assert "KeyboardInterrupt" in harness.stderr.read()
+    assert all(map(wait_gone, pids))
+    # Locks stay, nothing that is half made does.
+    assert not [path for path in cache.iterdir() if path.is_dir()]
+
+
+def test_a_run_folder_without_space_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "runs").symlink_to("/dev/full")
+    done = run("clean", tmp_path)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) <= 2
+    assert "Traceback" not in done.stderr
+
+
+def test_a_bug_of_the_harness_is_no_verdict(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(commands, "parse", lambda arguments, place: 1 // 0)
+    assert cli.main(["parse", "anything"]) == 2
+    said = capsys.readouterr().err
+    assert "a bug of the harness: ZeroDivisionError at test_cli.py:" in said
+    assert "Traceback" not in said
+
+
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    """The run folder on a file system of 64 KiB, which the flood fills."""
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(runs)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("no right to mount a small file system")
+    try:
+        done = run("flood", tmp_path)
+    finally:
+        subprocess.run(["umount", str(runs)], check=True)
+    assert done.returncode == 2
+    assert "No space left on device" in done.stderr
+    assert "free some space" in done.stderr
+
+
+def wait_until(
+    ready: Callable[[], bool], harness: "subprocess.Popen[str] | subprocess.Popen[bytes]"
+) -> None:
+    """Wait for something that the harness is about to do."""
+    deadline = time.monotonic() + 30
+    while not ready():
+        assert harness.poll() is None
+        assert time.monotonic() < deadline
+        os.sched_yield()
+
+
+def sleeping(pid: int) -> list[int]:
+    """Which descendants run sleep(1)."""
+    found = []
+    for child in descendants(pid):
+        with suppress(FileNotFoundError):
+            if Path(f"/proc/{child}/comm").read_text() == "sleep\n":
+                found.append(child)
+    return found
 
 
 def wait_for_vng(folder: Path, harness: subprocess.Popen[str]) -> list[int]:
     """Wait until the guest has said hello; return the harness's descendants."""
     results = folder / "runs/latest/results.ktap"
-    deadline = time.monotonic() + 30
-    while not (results.exists() and b"suite" in results.read_bytes()):
-        assert harness.poll() is None
-        assert time.monotonic() < deadline
-        os.sched_yield()
+    wait_until(lambda: results.exists() and b"suite" in results.read_bytes(), harness)
+    return descendants(harness.pid)
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes below a process."""
     found: list[int] = []
-    queue = [harness.pid]
+    queue = [pid]
     while queue:
         pid = queue.pop()
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        queue += map(int, children)
-        found += map(int, children)
-    assert found
+        with suppress(FileNotFoundError):
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            queue += map(int, children)
+            found += map(int, children)
     return found
 
 
