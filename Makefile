@@ -45,7 +45,7 @@ clean:
 deps-check:
 	@ci/install-deps check
 
-deps-test:
+deps-test: | deps-check
 	@ci/install-deps test
 
 deps-lint:
