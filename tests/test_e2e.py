@@ -89,6 +89,19 @@ def test_a_broken_driver_is_red(
     assert set(found.values()) == {"pass"}
 
 
+def test_a_warning_alone_is_red(tmp_path: Path) -> None:
+    source = checkout(tmp_path / "checkout")
+    path = source / "module/main.c"
+    right = "	switch (cmd) {\n	case UDMABUF_CREATE:\n"
+    assert right in path.read_text(), "the driver has changed: warn elsewhere"
+    path.write_text(path.read_text().replace(right, f"	WARN_ON_ONCE(1);\n{right}"))
+    done = check(source, tmp_path / "runs", "ioctl:device.*")
+    found = statuses(tmp_path / "runs")
+    assert found.pop("vm:taint") == "fail", done.stdout
+    assert done.returncode == 1
+    assert set(found.values()) == {"pass"}
+
+
 def test_a_driver_that_does_not_compile(tmp_path: Path) -> None:
     source = checkout(tmp_path / "checkout")
     with (source / "module/main.c").open("a") as file:
