@@ -23,6 +23,7 @@ from harness import jsonfile, junit, transcript
 from harness.errors import HarnessError
 from harness.judge import judge
 from harness.results import RunResult, VmEnd, VmExit, vm_document, vm_from
+from harness.splat import Scanner
 
 MANIFEST = "manifest.json"
 CONSOLE = "console.log"
@@ -195,8 +196,22 @@ def _judge(run: Path, manifest: Manifest) -> RunResult:
         accelerator=manifest.accelerator,
         vm=vm,
         tests=judgement.tests,
-        problems=judgement.problems,
+        problems=(*judgement.problems, *_splats(run / CONSOLE)),
     )
+
+
+def _splats(console: Path) -> list[str]:
+    """Return the titles of what the kernel complained of; what it means is for the taint to say."""
+    scanner = Scanner()
+    try:
+        with console.open("rb") as file:
+            while chunk := file.read(1 << 20):
+                scanner.feed(chunk)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise HarnessError(f"{console}: cannot read: {error.strerror}") from None
+    return [f"{CONSOLE}: {splat.title}" for splat in scanner.finish()]
 
 
 def _environment(manifest: Manifest) -> dict[str, str]:

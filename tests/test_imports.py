@@ -10,7 +10,18 @@ PACKAGE = Path(__file__).parent.parent / "harness"
 MODULES = {path.stem: ast.parse(path.read_text()) for path in PACKAGE.glob("*.py")}
 
 # Parsers and writers: text in, data out.
-PURE = ("ktap", "ktapline", "transcript", "judge", "junit", "results", "version", "generate")
+PURE = (
+    "splat",
+    "splatline",
+    "ktap",
+    "ktapline",
+    "transcript",
+    "judge",
+    "junit",
+    "results",
+    "version",
+    "generate",
+)
 IMPURE_IMPORTS = {"subprocess", "socket", "tempfile", "time", "shutil"}
 
 

@@ -253,3 +253,16 @@ def test_files_have_the_users_own_mode(run: Path) -> None:
     finally:
         os.umask(mask)
     assert (run / "results.json").stat().st_mode & 0o777 == 0o640
+
+
+def test_what_the_console_complains_of_is_named(tmp_path: Path) -> None:
+    save_manifest(tmp_path, MANIFEST)
+    (tmp_path / "results.ktap").write_bytes(STREAM)
+    (tmp_path / "console.log").write_text(
+        "[    5.000000] ------------[ cut here ]------------\n"
+        "[    5.000001] WARNING: CPU: 0 PID: 77 at mm/gup.c:149 try_grab_folio+0x11/0x22\n"
+        "[    5.000002] Call Trace:\n"
+        "[    5.000003]  uiov_pin_user_range+0x1/0x2 [udmabuf_iov]\n"
+        "[    5.000004] ---[ end trace 0000000000000000 ]---\n"
+    )
+    assert [line for line in rejudge(tmp_path).problems if line.startswith("console.log: WARNING")]
