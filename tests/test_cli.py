@@ -225,7 +225,7 @@ def sleeping(pid: int) -> list[int]:
     """Which descendants run sleep(1)."""
     found = []
     for child in descendants(pid):
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # it has gone meanwhile
             if Path(f"/proc/{child}/comm").read_text() == "sleep\n":
                 found.append(child)
     return found
@@ -244,7 +244,7 @@ def descendants(pid: int) -> list[int]:
     queue = [pid]
     while queue:
         pid = queue.pop()
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # it has gone meanwhile
             children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
             queue += map(int, children)
             found += map(int, children)
