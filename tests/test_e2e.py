@@ -68,7 +68,7 @@ BREAKS = [
     (
         "exporter.c",
         "sg_set_page(sg, buf->pages[i],",
-        "sg_set_page(sg, buf->pages[0],",
+        "sg_set_page(sg, buf->pages[buf->nr_pages - 1 - i],",
         "sg:table.shmem_many.read",
     ),
 ]
