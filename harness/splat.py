@@ -14,9 +14,13 @@ import re
 from dataclasses import dataclass, field
 
 from harness.splatline import (
+    MARKED,
+    RESTORED,
+    Mark,
     Message,
     first_trace,
     frame,
+    mark,
     messages,
     plain_name,
     starts_trace,
@@ -60,6 +64,7 @@ class Splat:
             tasks, prefixes and compiler suffixes.
         start, end: bytes of the console from its first line to behind its last; others' lines may
             stand between.
+        line: number of its first line on the console, from 1.
         text: its lines with their prefixes, the first 64 KiB of them; "" once 16 MiB are kept.
         frames: functions of the first stack trace, innermost first, without compiler suffixes.
         taint: taint letters as in "Tainted: G W", without blanks; None when it does not say.
@@ -71,6 +76,7 @@ class Splat:
     fingerprint: str
     start: int
     end: int
+    line: int
     text: str
     frames: tuple[str, ...]
     taint: str | None = None
@@ -86,6 +92,7 @@ class _Report:
         lines, size: its messages, and their bytes.
         solid, end: how many of them certainly belong to it, and where the last of those ends.
         traced: whether a stack trace was among them.
+        passed: a mark came behind it: it may go on, but the next that looks like it is another.
         place: its index among the finished splats, once it was finished.
     """
 
@@ -93,11 +100,13 @@ class _Report:
     found: re.Match[str]
     said: str
     start: int
+    line: int
     lines: list[Message] = field(default_factory=list)
     size: int = 0
     solid: int = 0
     end: int = 0
     traced: bool = False
+    passed: bool = False
     place: int | None = None
 
     def add(self, message: Message, *, solid: bool) -> None:
@@ -133,13 +142,17 @@ class Scanner:
 
     Attributes:
         left_off: splats beyond the 10,000 that are kept.
+        marks: the harness's own lines among the kernel's; what follows one is no part of a splat
+            that was over before it.
     """
 
     def __init__(self) -> None:
         self.left_off = 0
+        self.marks: list[Mark] = []
         self._table = table()
         self._rest = bytearray()
         self._offset = 0
+        self._number = 1
         self._open: dict[str, _Report] = {}
         self._last: _Report | None = None
         self._splats: list[Splat] = []
@@ -172,9 +185,10 @@ class Scanner:
 
     def _block(self, block: bytes) -> None:
         """Read whole lines. Those that nobody waits for and that hold no hint are passed over."""
-        if not self._open and not self._table.hinted(block):
+        if not self._open and not self._table.hinted(block) and MARKED not in block:
             self._running = self._running or _RUNNING.search(block) is not None
             self._offset += len(block)
+            self._number += block.count(b"\n")
             return
         for whole in block.splitlines(keepends=True) if b"\r" not in block else _lines(block):
             for start in range(0, len(whole), _LINE):
@@ -182,15 +196,19 @@ class Scanner:
 
     def _line(self, line: bytes) -> None:
         hinted = self._table.hinted(line)
-        if hinted or self._open:
+        if hinted or self._open or MARKED in line:
             for message in messages(line, self._offset):
                 self._message(message, hinted=hinted)
         self._running = self._running or _RUNNING.search(line) is not None
         self._offset += len(line)
+        self._number += line.endswith(b"\n")
 
     def _message(self, message: Message, *, hinted: bool) -> None:
         if self._open and message.start > self._expiry:
             self._expire(message.start)
+        if one := mark(message):
+            self._mark(one)
+            return
         found = self._table.find(message.text[:_HEAD]) if hinted else None
         if found:
             self._head(message, *found)
@@ -204,6 +222,16 @@ class Scanner:
                 if report.wording.place == "entry" and context.startswith("C"):
                     self._add(context, report, message, solid=structural(message.text))
 
+    def _mark(self, one: Mark) -> None:
+        self.marks.append(one)
+        if self._last:
+            self._last.passed = True
+        for context, report in list(self._open.items()):
+            report.passed = True
+            if one.what == RESTORED:
+                self._close(context)
+                self._last = None
+
     def _head(self, message: Message, wording: Wording, found: re.Match[str]) -> None:
         """Take a message that has a wording of the table."""
         if wording.kind == "reboot" and not self._rebooted():
@@ -213,7 +241,7 @@ class Scanner:
         if report and wording.traced:
             self._add(context, report, message, solid=False)
             return
-        if report and report.wording.opener and not report.traced:
+        if report and report.wording.opener and not report.traced and not report.passed:
             report.wording, report.found, report.said = wording, found, message.text
         elif report is None or not _continues(report, wording):
             if report:
@@ -221,7 +249,11 @@ class Scanner:
             report = self._parent(message, wording) if wording.tail else None
             if report is None:
                 report = _Report(
-                    wording=wording, found=found, said=message.text, start=message.start
+                    wording=wording,
+                    found=found,
+                    said=message.text,
+                    start=message.start,
+                    line=self._number,
                 )
             if len(self._open) >= _OPEN:
                 self._close(next(iter(self._open)))
@@ -240,7 +272,7 @@ class Scanner:
         """Return the splat before this one that a panic, or the like, is a part of."""
         candidates = [*self._open.values(), *([self._last] if self._last else [])]
         report = max(candidates, key=lambda report: report.end, default=None)
-        if report and message.start - report.end < _TEXT:
+        if report and (not report.passed or wording.sequel) and message.start - report.end < _TEXT:
             return report if wording.kind in ("panic", report.wording.kind) else None
         return None
 
@@ -290,6 +322,8 @@ def _lines(block: bytes) -> list[bytes]:
 
 def _continues(report: _Report, wording: Wording) -> bool:
     """Tell whether a wording goes on with an open splat: its tail, or its head in other words."""
+    if report.passed:
+        return wording.sequel
     return wording.tail or (wording.kind == report.wording.kind and not report.traced)
 
 
@@ -322,6 +356,7 @@ def _splat(report: _Report, room: int) -> Splat:
         fingerprint=hashlib.sha256(identity.encode()).hexdigest()[:16],
         start=report.start,
         end=report.end,
+        line=report.line,
         text="\n".join(line.raw for line in report.lines)[: min(_TEXT, room)],
         frames=trace,
         taint=taint_in(texts),

@@ -87,6 +87,16 @@ _COMM = re.compile(
 )
 _TAINT = re.compile(r"\b(?:Tainted: (?P<flags>[A-Z ]*[A-Z])(?= |$)|Not tainted)")
 
+# The harness's own lines: the guest's through /dev/kmsg (selftests/include/kselftest_harness.h,
+# guest/run-tests), which only the kernel prints with a timestamp, and the host's (warm.py).
+MARKED = b"harness"
+RESTORED = "restored"
+_MARK = re.compile(
+    r"(?:<[0-9]>)?\[ *[0-9]+\.[0-9]{3,9}\](?:\[ *[TC][0-9]+\])? harness: "
+    r"(?:(?P<test>test) +(?P<id>\S.*?)|suite .*?)\s*\Z"
+)
+_RESTORED = "[harness] restored: "
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
@@ -118,6 +128,31 @@ def messages(line: bytes, offset: int) -> Iterator[Message]:
             yield Message(
                 start=offset + start, end=offset + end, context=context, raw=raw, text=text
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """One of the harness's own lines.
+
+    Attributes:
+        start: byte of the console where it begins.
+        what: "test", "suite", or RESTORED: what stands above belongs to an earlier run.
+        name: the test's id; "" with the others, after which no test runs.
+    """
+
+    start: int
+    what: str
+    name: str = ""
+
+
+def mark(message: Message) -> Mark | None:
+    """Read one of the harness's own lines; None when this is none."""
+    if (at := message.raw.find(_RESTORED)) >= 0:
+        # What the snapshot's console said last may be without an end.
+        return Mark(start=message.start + len(message.raw[:at].encode()), what=RESTORED)
+    if found := _MARK.match(message.raw):
+        return Mark(start=message.start, what=found["test"] or "suite", name=found["id"] or "")
+    return None
 
 
 def _returns(line: bytes) -> Iterator[int]:

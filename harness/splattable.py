@@ -39,6 +39,7 @@ class Wording:
     title: str
     place: str = "trace"
     tail: bool = False
+    sequel: bool = False
     opener: bool = False
     traced: bool = False
     lines: int = 0
@@ -66,6 +67,7 @@ class Table:
     wordings: tuple[Wording, ...]
     refinements: tuple[Refinement, ...]
     ignore: re.Pattern[str]
+    benign: re.Pattern[str]
     skip: Mapping[str, str]
     gate: re.Pattern[str]
     name: re.Pattern[str]
@@ -78,6 +80,11 @@ class Table:
             if any(hint in text for hint in wording.hint) and (found := wording.match.search(text)):
                 return None if self.ignore.search(text) else (wording, found)
         return None
+
+    def harmless(self, text: str) -> bool:
+        """Tell whether a message of level warning or worse says nothing bad ([benign])."""
+        found = self.benign.match(text)
+        return found is not None and self.find(text[found.end() :]) is None
 
     def hinted(self, data: bytes) -> bool:
         """Tell whether these bytes may hold a splat: much faster than find()."""
@@ -174,6 +181,7 @@ def table() -> Table:
             Refinement(**{**entry, "match": re.compile(entry["match"])}) for entry in data["refine"]
         ),
         ignore=re.compile("|".join(data["ignore"]["match"])),
+        benign=re.compile(r"(?:<[0-9]>)?(?=" + _one_of(data["benign"]["match"]) + ")"),
         skip={name: _one_of(patterns) for name, patterns in data["skip"].items()},
         gate=re.compile(_one_of(data["entry"]["gate"])),
         name=re.compile(_one_of(data["entry"]["name"])),
