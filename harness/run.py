@@ -12,10 +12,11 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -69,6 +70,45 @@ class DeadlineError(HarnessError):
     """A command did not end within its deadline and was killed."""
 
 
+class LeashError(HarnessError):
+    """The leash was pulled: no further command starts."""
+
+
+class Leash:
+    """Ends the commands of other threads, for the one that is interrupted while they run."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: set[subprocess.Popen[bytes]] = set()
+        self.pulled = False
+
+    @contextmanager
+    def holding(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
+        """Hold a command until it is reaped.
+
+        Raises:
+            LeashError: the leash was pulled before; the command is to be ended.
+        """
+        with self._lock:
+            if self.pulled:
+                raise LeashError("interrupted")
+            self._held.add(process)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held.discard(process)
+
+    def pull(self) -> None:
+        """Kill every command that is held; none that is started from now on lives."""
+        with self._lock:
+            self.pulled = True
+            for process in self._held:
+                # Once it is reaped its number may be another's.
+                if process.returncode is None:
+                    _signal_group(process.pid, signal.SIGKILL)
+
+
 class Running:
     """A command under way, started by :meth:`Spawner.start`."""
 
@@ -102,14 +142,16 @@ class Spawner:
     Args:
         env: the whole environment of every command.
         log: file to which each command line and how it ended are appended; None for none.
+        leash: lets another thread end the commands; None when only their own thread does.
     """
 
     env: Mapping[str, str] = field(default_factory=dict)
     log: Path | None = None
+    leash: Leash | None = None
 
     def with_env(self, **changes: str) -> "Spawner":
         """Return a spawner whose environment has these variables on top."""
-        return Spawner(env={**self.env, **changes}, log=self.log)
+        return replace(self, env={**self.env, **changes})
 
     def which(self, name: str) -> Path | None:
         """Return the path of a program on this environment's PATH, or None."""
@@ -187,8 +229,10 @@ class Spawner:
         finally:
             os.close(read_end)
         start = time.monotonic()
+        held = nullcontext() if self.leash is None else self.leash.holding(process)
         try:
-            yield process
+            with held:
+                yield process
         finally:
             _end_group(process)
             os.close(write_end)

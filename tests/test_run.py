@@ -5,12 +5,14 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from harness.run import CommandError, DeadlineError, Spawner
+from harness.run import CommandError, DeadlineError, Leash, LeashError, Spawner
 
 SPAWNER = Spawner(env={"PATH": os.environ["PATH"]})
 
@@ -93,6 +95,16 @@ def test_nothing_survives_a_sigkill_of_the_harness(tmp_path: Path) -> None:
             os.sched_yield()
         harness.send_signal(signal.SIGKILL)
     assert all(wait_gone(int(pid)) for pid in pids.read_text().split())
+
+
+def test_a_leash_ends_the_commands_of_other_threads() -> None:
+    leash = Leash()
+    spawner = replace(SPAWNER, leash=leash)
+    with spawner.spawn(["sleep", "1000"]) as process:
+        threading.Thread(target=leash.pull).start()
+        assert process.wait(timeout=30) == -signal.SIGKILL
+    with pytest.raises(LeashError), spawner.with_env(A="1").spawn(["sleep", "1000"]):
+        pass
 
 
 def test_log_has_the_command_line(tmp_path: Path) -> None:
