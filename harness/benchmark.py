@@ -113,7 +113,7 @@ def _contests(
             raise BenchError(f"our VM: {end.describe()}")
 
     def warm() -> None:
-        result, _ = runner.check(place, kernel_name, ())
+        result, _ = runner.check(place, kernel_name, runner.Options())
         if result.exit_status == 2:
             raise BenchError("the check came to no verdict; run `harness check`")
 

@@ -92,6 +92,16 @@ def _parser() -> argparse.ArgumentParser:
         help="run only these: globs over suite:fixture.variant.test, such as 'mmap:*'",
     )
     check.add_argument("--verbose", action="store_true", help="a row for every test that passed")
+    check.add_argument(
+        "--cold", action="store_true", help="boot each VM instead of restoring a snapshot"
+    )
+    check.add_argument(
+        "--jobs",
+        type=int,
+        choices=range(1, 65),
+        metavar="N",
+        help="VMs at a time (default: one a core, as far as memory goes, at most 4)",
+    )
     check.set_defaults(run=commands.check)
 
     kernels = verbs.add_parser("kernels", help="list the kernels that can be named, or fetch one")

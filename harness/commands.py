@@ -15,7 +15,12 @@ from harness.table import print_run
 def check(arguments: argparse.Namespace, place: Place) -> int:
     """`harness check`: 0 all passed, 1 a test failed, 2 not everything could be judged."""
     kernel = arguments.kernel or runner.default_kernel(place)
-    result, folder = runner.check(place, kernel, arguments.tests)
+    options = runner.Options(
+        patterns=tuple(arguments.tests),
+        cold=arguments.cold,
+        jobs=arguments.jobs or runner.default_jobs(),
+    )
+    result, folder = runner.check(place, kernel, options)
     print_run(result, folder, place.progress.console, verbose=arguments.verbose)
     return result.exit_status
 

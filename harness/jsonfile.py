@@ -85,12 +85,18 @@ class Fields:
 
     def count_or_none(self, key: str) -> int | None:
         """Take an integer that is not negative, or null."""
-        if self._null(key):
-            return None
+        return None if self._null(key) else self.count(key)
+
+    def count(self, key: str) -> int:
+        """Take an integer that is not negative."""
         value = self.take(key, int, "a whole number")
         if value < 0:
             raise self.error(key, "expected a whole number")
         return value
+
+    def flag_or_none(self, key: str) -> bool | None:
+        """Take true, false or null."""
+        return None if self._null(key) else self.take(key, bool, "true or false")
 
     def choice(self, key: str, parse: Callable[[str], T]) -> T:
         """Take a string that ``parse`` (an enum) accepts."""

@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Expected ids + what the guest said + how the VM ended -> verdicts. Pure.
+"""Expected ids + what the guest said + how each VM ended -> verdicts. Pure.
 
 Every expected test gets exactly one verdict, and nothing passes that did not say so in a complete
 line of its own. What cannot be pinned on a test becomes an entry beside the tests (`mmap:suite`,
-`vm:end`, ...), so that every report shows it and no exit status hides it.
+`vm-1:end`, ...), so that every report shows it and no exit status hides it.
 """
 
 import signal
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness import ktap
 from harness.results import Status, TestResult, VmEnd, VmExit
 from harness.transcript import Section, Transcript
 
-# Exit statuses of a suite, as in kselftest.h (KSFT_PASS, KSFT_FAIL, KSFT_SKIP).
-_PASS, _FAIL, _SKIP = 0, 1, 4
+# Exit statuses of a suite, as in kselftest.h (KSFT_PASS, KSFT_FAIL, KSFT_SKIP), and our own for
+# one that stopped because the kernel is no longer as it was.
+_PASS, _FAIL, _SKIP, _STOPPED = 0, 1, 4, 5
 
 # Bits of /proc/sys/kernel/tainted that a test run may not set (Documentation/admin-guide/
 # tainted-kernels.rst). The others come from loading an unsigned module that is out of tree.
@@ -28,6 +29,36 @@ _HEAD, _TAIL, _WIDTH = 40, 20, 400
 
 # Anomalies listed of one suite; a suite that prints garbage has thousands.
 _PROBLEMS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blame:
+    """A splat and the test that it is charged to, "suite:id"; None when it was no test's."""
+
+    test: str | None
+    title: str
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """All that is known of one VM.
+
+    Attributes:
+        number: of the VM in its run, from 1.
+        planned: the ids of the tests that it was to run.
+        expected: those of them that are to be judged here; the others ran again in a later VM.
+        told: what the guest said.
+        vm: how the VM ended.
+        blames: the splats on its console.
+    """
+
+    number: int
+    planned: tuple[str, ...]
+    expected: tuple[str, ...]
+    told: Transcript
+    vm: VmEnd
+    blames: tuple[Blame, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,37 +76,100 @@ class _Suite:
     section: Section
     document: ktap.Document
 
+    @property
+    def running(self) -> str | None:
+        """The full id of the test that began and has no result."""
+        name = self.document.running
+        return None if name is None else f"{self.section.name}:{name}"
 
-def judge(
-    expected: Sequence[str], transcript: Transcript, vm: VmEnd, *, release: str | None = None
-) -> Judgement:
-    """Judge one VM's run.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Death:
+    """How a VM died: one phrase, and the test that was running."""
+
+    words: str
+    test: str | None
+    status: Status
+
+
+def judge(evidence: Evidence, *, release: str | None = None) -> Judgement:
+    """Judge one VM's part of a run.
 
     Args:
-        expected: the ids of all tests, known before boot, in the order to report them in.
-        transcript: what the guest said.
-        vm: how the VM ended.
+        evidence: the VM.
         release: the `uname -r` that was to be booted; None when any will do.
     """
-    suites = [
-        _Suite(section=section, document=ktap.parse(section.text, first_line=section.line))
-        for section in transcript.sections
-    ]
+    told = evidence.told
+    suites = _suites(told)
     found: dict[str, list[ktap.Test]] = defaultdict(list)
     for suite in suites:
         for test in suite.document.tests:
             found[_id(suite, test)].append(test)
-    death = _death(transcript, vm, suites)
+    death = _death(evidence, suites)
+    blames: dict[str | None, list[Blame]] = defaultdict(list)
+    for blame in evidence.blames:
+        blames[blame.test if blame.test in evidence.expected else None].append(blame)
     tests = [
-        _reported(id_, found[id_]) if id_ in found else _unreported(id_, suites, death)
-        for id_ in dict.fromkeys(expected)
+        _blamed(
+            _reported(id_, found[id_]) if id_ in found else _unreported(id_, suites, death),
+            blames[id_],
+        )
+        for id_ in dict.fromkeys(evidence.expected)
     ]
-    known = set(expected)
-    tests += [_unexpected(id_, results) for id_, results in found.items() if id_ not in known]
-    wanted = {id_.partition(":")[0] for id_ in expected}
+    planned = set(evidence.planned)
+    tests += [_unexpected(id_, results) for id_, results in found.items() if id_ not in planned]
+    wanted = {id_.partition(":")[0] for id_ in planned}
     tests += [entry for suite in suites for entry in _suite_entry(suite, wanted)]
-    tests += _vm_entries(transcript, vm, death, release)
-    return Judgement(tests=tuple(tests), problems=_problems(transcript, suites, tests))
+    tests += _vm_entries(evidence, death, release, blames[None])
+    if not any(_explains_taint(test) for test in tests):
+        tests += _taint_entries(evidence)
+    return Judgement(
+        tests=tuple(replace(test, vm=evidence.number) for test in tests),
+        problems=_problems(evidence, suites),
+    )
+
+
+def merge(expected: Sequence[str], judgements: Sequence[Judgement]) -> Judgement:
+    """Put together what several VMs of one run came to.
+
+    Args:
+        expected: the ids of all tests, in the order to report them in.
+        judgements: one a VM.
+    """
+    found: dict[str, TestResult] = {}
+    for test in (test for judgement in judgements for test in judgement.tests):
+        # Only what stands beside the tests can come twice: `mmap:suite`, of two VMs.
+        first = found.setdefault(test.id, test)
+        if first is not test:
+            found[test.id] = replace(first, reason=_clip(f"{first.reason}; {test.reason}"))
+    merged = {id_: found.pop(id_, _no_vm(id_)) for id_ in expected}
+    problems = [line for judgement in judgements for line in judgement.problems]
+    tests = (*merged.values(), *found.values())
+    if tests and all(test.status is Status.SKIP for test in tests):
+        problems.append("every test was skipped: nothing was tested")
+    return Judgement(tests=tests, problems=tuple(dict.fromkeys(problems)))
+
+
+def _no_vm(id_: str) -> TestResult:
+    return TestResult(id=id_, status=Status.MISSING, reason="no VM was started for it")
+
+
+def settled(told: Transcript) -> frozenset[str]:
+    """Return the full ids of the tests that a VM is done with.
+
+    Those that reported, and the one that was running when the VM, or its suite, came to its end: a
+    later VM that ran it again would meet the same end.
+    """
+    suites = _suites(told)
+    done = {_id(suite, test) for suite in suites for test in suite.document.tests}
+    return frozenset(done | {suite.running for suite in suites if suite.running is not None})
+
+
+def _suites(told: Transcript) -> list[_Suite]:
+    return [
+        _Suite(section=section, document=ktap.parse(section.text, first_line=section.line))
+        for section in told.sections
+    ]
 
 
 def _id(suite: _Suite, test: ktap.Test) -> str:
@@ -91,6 +185,25 @@ def _result(id_: str, test: ktap.Test, status: Status, reason: str) -> TestResul
         lines=_excerpt(test.lines),
         line=test.line,
     )
+
+
+def _blamed(result: TestResult, blames: list[Blame]) -> TestResult:
+    """Charge splats to a test: one that passed did not pass, one that was lost is explained."""
+    if not blames:
+        return result
+    titles = "; ".join(dict.fromkeys(blame.title for blame in blames))
+    said = {Status.PASS: "it passed, but: ", Status.DIRTY: ""}.get(result.status, "")
+    reason = f"{said}{titles}"
+    if result.status in (Status.FAIL, Status.TIMEOUT, Status.CRASHED) and result.reason:
+        reason = f"{titles}; {result.reason}"
+    # The kernel said itself why the VM died: that is a judgement.
+    status = result.status if result.status is Status.TIMEOUT else Status.FAIL
+    lines = (*result.lines, *(line for blame in blames for line in blame.lines))
+    return replace(result, status=status, reason=_clip(reason), lines=_excerpt(lines))
+
+
+def _explains_taint(test: TestResult) -> bool:
+    return test.status in (Status.DIRTY, Status.FAIL, Status.TIMEOUT, Status.CRASHED)
 
 
 def _reported(id_: str, tests: list[ktap.Test]) -> TestResult:
@@ -119,27 +232,30 @@ def _unexpected(id_: str, tests: list[ktap.Test]) -> TestResult:
     return _result(id_, tests[-1], Status.ERROR, reason)
 
 
-def _death(transcript: Transcript, vm: VmEnd, suites: list[_Suite]) -> str | None:
-    """Say in one phrase how the VM died, and in which test; None when it lived to the end."""
-    if vm.exit is VmExit.CLEAN and transcript.ended:
+def _death(evidence: Evidence, suites: list[_Suite]) -> _Death | None:
+    """Say how the VM died, and in which test; None when it lived to the end."""
+    told, vm = evidence.told, evidence.vm
+    if vm.exit is VmExit.CLEAN and told.ended:
         return None
     how = vm.describe() if vm.exit is not VmExit.CLEAN else "it stopped without the end marker"
-    if transcript.release is None:
-        return f"the VM died before userspace ({how})"
-    where = "before the first test"
+    if told.release is None:
+        words = f"the VM died before userspace ({how})"
+        return _Death(words=words, test=None, status=Status.CRASHED)
+    where, test = "before the first test", None
     if suites:
         last = suites[-1]
-        name, running = last.section.name, last.document.running
         if last.section.status is not None:
-            where = f"after suite {name}"
-        elif running is not None:
-            where = f"in {name}:{running}"
+            where = f"after suite {last.section.name}"
+        elif last.running is not None:
+            where, test = f"in {last.running}", last.running
         else:
-            where = f"in suite {name}, between tests"
-    return f"the VM died {where} ({how})"
+            where = f"in suite {last.section.name}, between tests"
+    # A kernel that answers is alive: it is the test that hangs.
+    status = Status.TIMEOUT if test is not None and vm.answered else Status.CRASHED
+    return _Death(words=f"the VM died {where} ({how})", test=test, status=status)
 
 
-def _unreported(id_: str, suites: list[_Suite], death: str | None) -> TestResult:
+def _unreported(id_: str, suites: list[_Suite], death: _Death | None) -> TestResult:
     """Judge a test that has no result line."""
     name = id_.partition(":")[0]
     mine = next((suite for suite in suites if suite.section.name == name), None)
@@ -147,13 +263,14 @@ def _unreported(id_: str, suites: list[_Suite], death: str | None) -> TestResult
         if death is None:
             reason = f"suite {name} " + ("never started" if mine is None else "never ended")
             return TestResult(id=id_, status=Status.MISSING, reason=reason)
+        status = death.status if id_ == death.test else Status.CRASHED
         return TestResult(
-            id=id_, status=Status.CRASHED, reason=_clip(death), lines=_last_words(id_, mine)
+            id=id_, status=status, reason=_clip(death.words), lines=_last_words(id_, mine)
         )
     if mine.document.skipped is not None and not mine.document.tests:
         return TestResult(id=id_, status=Status.SKIP, reason=_clip(mine.document.skipped))
     ended = f"suite {name} ended with {_describe_status(mine.section.status)}"
-    began = "it began, but has no result" if _was_running(id_, mine) else "no result"
+    began = "it began, but has no result" if mine.running == id_ else "no result"
     return TestResult(
         id=id_,
         status=Status.MISSING,
@@ -162,13 +279,9 @@ def _unreported(id_: str, suites: list[_Suite], death: str | None) -> TestResult
     )
 
 
-def _was_running(id_: str, suite: _Suite | None) -> bool:
-    return suite is not None and suite.document.running == id_.partition(":")[2]
-
-
 def _last_words(id_: str, suite: _Suite | None) -> tuple[str, ...]:
     """What a test had printed when its suite's output ended."""
-    if suite is None or not _was_running(id_, suite):
+    if suite is None or suite.running != id_:
         return ()
     return _excerpt(suite.document.running_lines)
 
@@ -194,7 +307,7 @@ def _suite_entry(suite: _Suite, wanted: set[str]) -> list[TestResult]:
     if section.status is not None:
         if document.plan is None:
             reasons.append("it announced no plan")
-        elif document.plan != seen:
+        elif document.plan != seen and section.status != _STOPPED:
             reasons.append(f"it planned {document.plan} tests and reported {seen}")
         reasons += _status_reasons(section.status, document)
     if not reasons:
@@ -215,6 +328,8 @@ def _status_reasons(status: int, document: ktap.Document) -> list[str]:
     words = _describe_status(status)
     if status == _SKIP and document.skipped is not None:
         return []
+    if status == _STOPPED:
+        return [] if failed else ["it stopped without saying why"]
     if status not in (_PASS, _FAIL):
         return [f"its program ended with {words}"]
     if status == _PASS and failed:
@@ -230,35 +345,44 @@ def _says_failed(test: ktap.Test) -> bool:
 
 
 def _vm_entries(
-    transcript: Transcript, vm: VmEnd, death: str | None, release: str | None
+    evidence: Evidence, death: _Death | None, release: str | None, blames: list[Blame]
 ) -> list[TestResult]:
     """Return what went wrong with the VM itself."""
+    told, vm = evidence.told, f"vm-{evidence.number}"
     entries = []
-    if death is not None:
-        entries.append(TestResult(id="vm:end", status=Status.CRASHED, reason=_clip(death)))
-    if transcript.failures:
-        reason = _clip("; ".join(transcript.failures))
-        entries.append(TestResult(id="vm:setup", status=Status.ERROR, reason=reason))
-    if release is not None and transcript.release not in (None, release):
-        reason = f"booted {transcript.release}, but the tests are for {release}"
-        entries.append(TestResult(id="vm:release", status=Status.ERROR, reason=_clip(reason)))
-    if transcript.problems:
-        reason = _clip("; ".join(transcript.problems))
-        entries.append(TestResult(id="vm:channel", status=Status.ERROR, reason=reason))
-    if transcript.ended and transcript.taint_before is None:
+    if death is not None and death.test not in evidence.expected:
+        entries.append(TestResult(id=f"{vm}:end", status=Status.CRASHED, reason=_clip(death.words)))
+    if told.failures:
+        reason = _clip("; ".join(told.failures))
+        entries.append(TestResult(id=f"{vm}:setup", status=Status.ERROR, reason=reason))
+    if blames:
+        entry = TestResult(id=f"{vm}:kernel", status=Status.FAIL, reason="outside of any test")
+        entries.append(_blamed(entry, blames))
+    if release is not None and told.release not in (None, release):
+        reason = f"booted {told.release}, but the tests are for {release}"
+        entries.append(TestResult(id=f"{vm}:release", status=Status.ERROR, reason=_clip(reason)))
+    if told.problems:
+        reason = _clip("; ".join(told.problems))
+        entries.append(TestResult(id=f"{vm}:channel", status=Status.ERROR, reason=reason))
+    if told.ended and told.taint_before is None:
         reason = "the guest did not tell its taint at boot"
-        entries.append(TestResult(id="vm:taint", status=Status.ERROR, reason=reason))
-    new = (transcript.taint_after or 0) & ~(transcript.taint_before or 0)
-    if taints := [text for bit, text in _TAINTS.items() if new >> bit & 1]:
-        reason = f"the run tainted the kernel: {', '.join(taints)}; see console.log"
-        entries.append(TestResult(id="vm:taint", status=Status.FAIL, reason=reason))
+        entries.append(TestResult(id=f"{vm}:taint", status=Status.ERROR, reason=reason))
     return entries
 
 
-def _problems(
-    transcript: Transcript, suites: list[_Suite], tests: list[TestResult]
-) -> tuple[str, ...]:
-    lines = [f"guest: {note}" for note in transcript.notes]
+def _taint_entries(evidence: Evidence) -> list[TestResult]:
+    """Return a FAIL for a taint that came with the run, and that nothing else explains."""
+    told = evidence.told
+    new = (told.taint_after or 0) & ~(told.taint_before or 0)
+    if taints := [text for bit, text in _TAINTS.items() if new >> bit & 1]:
+        reason = f"the run tainted the kernel: {', '.join(taints)}; see console.log"
+        return [TestResult(id=f"vm-{evidence.number}:taint", status=Status.FAIL, reason=reason)]
+    return []
+
+
+def _problems(evidence: Evidence, suites: list[_Suite]) -> tuple[str, ...]:
+    transcript = evidence.told
+    lines = []
     before = transcript.taint_before or 0
     if taints := [text for bit, text in _TAINTS.items() if before >> bit & 1]:
         lines.append(f"tainted before the first test, so blind to more: {', '.join(taints)}")
@@ -266,11 +390,10 @@ def _problems(
         lines.append(f"{len(transcript.stray)} bytes of output outside of any suite")
     for suite in suites:
         found = suite.document.problems
-        lines += [f"results.ktap:{problem.line}: {problem.text}" for problem in found[:_PROBLEMS]]
+        file = f"vm-{evidence.number}/results.ktap"
+        lines += [f"{file}:{problem.line}: {problem.text}" for problem in found[:_PROBLEMS]]
         if len(found) > _PROBLEMS:
             lines.append(f"suite {suite.section.name}: {len(found) - _PROBLEMS} more of these")
-    if tests and all(test.status is Status.SKIP for test in tests):
-        lines.append("every test was skipped: nothing was tested")
     return tuple(_clip(line) for line in lines)
 
 

@@ -26,8 +26,8 @@ _UNFIT = re.compile(
 def to_xml(result: RunResult, *, environment: Mapping[str, str], started: str) -> str:
     """Return the text of junit.xml.
 
-    FAIL and TIMEOUT become `<failure>`, what was not judged becomes `<error>`, SKIP `<skipped>`;
-    an XFAIL is a pass that says so in its output.
+    FAIL, TIMEOUT and DIRTY become `<failure>`, what was not judged becomes `<error>`, SKIP
+    `<skipped>`; an XFAIL is a pass that says so in its output.
 
     Args:
         result: the run.
@@ -39,11 +39,15 @@ def to_xml(result: RunResult, *, environment: Mapping[str, str], started: str) -
         test_cases=[_case(result.kernel, test) for test in result.tests],
         timestamp=_line(started),
         properties={_line(key): _line(value) for key, value in environment.items()},
-        stdout=_text("\n".join([f"VM: {result.vm.describe()}", *result.problems])),
+        stdout=_text("\n".join([*_ends(result), *result.problems])),
     )
     # Returns text whose declaration names no encoding, which means UTF-8, as it will be written.
     xml: str = junit_xml.to_xml_report_string([suite])
     return xml
+
+
+def _ends(result: RunResult) -> list[str]:
+    return [f"VM {number}: {vm.describe()}" for number, vm in enumerate(result.vms, start=1)]
 
 
 def _case(kernel: str, test: TestResult) -> junit_xml.TestCase:
@@ -58,7 +62,7 @@ def _case(kernel: str, test: TestResult) -> junit_xml.TestCase:
     )
     if test.status is Status.SKIP:
         case.add_skipped_info(_line(test.reason) or "skipped")
-    elif test.status in (Status.FAIL, Status.TIMEOUT):
+    elif test.status in (Status.FAIL, Status.TIMEOUT, Status.DIRTY):
         # The first line that the test itself wrote tells more than "fail".
         told = _line(test.lines[0]) if test.lines and not test.reason else ""
         case.add_failure_info(told or message, output, failure_type=str(test.status))

@@ -12,19 +12,21 @@ from enum import StrEnum
 from harness import jsonfile
 
 # Raise it when the meaning or the form of results.json changes.
-SCHEMA = 1
+SCHEMA = 2
 
 
 class Status(StrEnum):
     """How a test ended.
 
-    FAIL and TIMEOUT judge the driver (exit status 1). MISSING, CRASHED and ERROR are what the
-    harness saw instead of a judgement (exit status 2).
+    FAIL, TIMEOUT and DIRTY (it passed, and left the kernel other than it found it) judge the driver
+    (exit status 1). MISSING, CRASHED and ERROR are what the harness saw instead of a judgement
+    (exit status 2).
     """
 
     PASS = "pass"
     XFAIL = "xfail"
     SKIP = "skip"
+    DIRTY = "dirty"
     FAIL = "fail"
     TIMEOUT = "timeout"
     MISSING = "missing"
@@ -39,7 +41,7 @@ class Status(StrEnum):
     @property
     def judged(self) -> bool:
         """Whether a test came to a verdict of its own; the rest is exit status 2."""
-        return self.good or self in (Status.FAIL, Status.TIMEOUT)
+        return self.good or self in (Status.DIRTY, Status.FAIL, Status.TIMEOUT)
 
 
 class VmExit(StrEnum):
@@ -71,12 +73,15 @@ class VmEnd:
         detail: one line: the panic's own, the signal that QEMU died of, the limit that was hit.
         seconds: wall time from process start to end.
         boot_seconds: wall time from process start to the guest's hello; None without hello.
+        answered: whether the kernel of a guest that hung answered the sysrq keys; None when it was
+            not asked.
     """
 
     exit: VmExit
     detail: str = ""
     seconds: float = 0.0
     boot_seconds: float | None = None
+    answered: bool | None = None
 
     def describe(self) -> str:
         """Return class and detail as one phrase."""
@@ -90,12 +95,14 @@ class TestResult:
     Attributes:
         id: `suite:fixture.variant.test` (the variant is left out where there is none). An id
             without a dot is not a test but something that was judged beside them: `mmap:suite`
-            (the program), `vm:end`, `vm:setup`, `vm:taint`, `vm:release`, `vm:channel`.
+            (the program), and of a VM `vm-1:end`, `vm-1:setup`, `vm-1:kernel` (a splat of no
+            test's), `vm-1:taint`, `vm-1:release`, `vm-1:channel`.
         status: how it ended.
         seconds: the guest's clock; None when the test did not tell.
         reason: one line: the SKIP reason, or why the status is what it is.
         lines: the diagnostic lines that the test printed, without prefix.
         line: the line of results.ktap that decided; None when no line did.
+        vm: the number of the VM that it ran in; 0 when it never came to that.
     """
 
     __test__ = False  # not a pytest class
@@ -106,6 +113,7 @@ class TestResult:
     reason: str = ""
     lines: tuple[str, ...] = ()
     line: int | None = None
+    vm: int = 0
 
     @property
     def suite(self) -> str:
@@ -120,13 +128,13 @@ class TestResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """One run: one kernel, one VM, all its tests.
+    """One run: one kernel, all its tests, in as many VMs as it took.
 
     Attributes:
         kernel: what the user asked for ("6.12").
         release: the guest's `uname -r`; None when it never told.
         accelerator: "kvm" or "tcg".
-        vm: how the VM ended.
+        vms: how each VM ended, in the order they were started in.
         tests: expected ones in the order they were announced in, then what came unexpected.
         problems: one line each; worth reading, no verdicts by themselves.
     """
@@ -134,7 +142,7 @@ class RunResult:
     kernel: str
     release: str | None
     accelerator: str
-    vm: VmEnd
+    vms: tuple[VmEnd, ...]
     tests: tuple[TestResult, ...]
     problems: tuple[str, ...] = ()
 
@@ -149,17 +157,19 @@ class RunResult:
         """0 all passed, 1 a test failed, 2 not everything could be judged.
 
         2 wins over 1: a run with failures *and* a crash has tests of which nothing is known, and
-        a script that bisects on 1 must not take it for a verdict on the whole. A crash that the
-        driver caused is 2 as well; the table says which test was running. No tests is 2, and so is
-        nothing but skipped ones: nothing was judged.
+        a script that bisects on 1 must not take it for a verdict on the whole. A VM that died is a
+        failure where its kernel said why in the test that was running, else 2. No tests is 2, and
+        so is nothing but skipped ones: nothing was judged.
         """
         statuses = [test.status for test in self.tests]
         if all(status is Status.SKIP for status in statuses):
             return 2
         if not all(status.judged for status in statuses):
             return 2
-        if self.vm.exit is not VmExit.CLEAN:
-            return 2
+        blamed = {test.vm for test in self.tests if not test.status.good}
+        for number, vm in enumerate(self.vms, start=1):
+            if vm.exit is not VmExit.CLEAN and number not in blamed:
+                return 2
         return 0 if all(status.good for status in statuses) else 1
 
     def to_json(self) -> str:
@@ -172,6 +182,7 @@ class RunResult:
                 "reason": test.reason,
                 "lines": test.lines,
                 "line": test.line,
+                "vm": test.vm,
             }
             for test in self.tests
         ]
@@ -182,7 +193,7 @@ class RunResult:
                 "release": self.release,
                 "accelerator": self.accelerator,
                 "exit_status": self.exit_status,
-                "vm": vm_document(self.vm),
+                "vms": [vm_document(vm) for vm in self.vms],
                 "counts": {status: count for status, count in self.counts.items()},
                 "problems": self.problems,
                 "tests": tests,
@@ -201,12 +212,11 @@ class RunResult:
             DocumentError: names file and key; also when the document contradicts itself.
         """
         fields = jsonfile.Fields.parse(text, source=source, schema=SCHEMA)
-        vm = fields.nested("vm")
         run = cls(
             kernel=fields.text("kernel"),
             release=fields.text_or_none("release"),
             accelerator=fields.text("accelerator"),
-            vm=vm_from(vm),
+            vms=tuple(vm_from(vm) for vm in fields.objects("vms")),
             problems=fields.texts("problems"),
             tests=tuple(_test(entry) for entry in fields.objects("tests")),
         )
@@ -226,6 +236,7 @@ def _test(fields: jsonfile.Fields) -> TestResult:
         reason=fields.text("reason"),
         lines=fields.texts("lines"),
         line=fields.count_or_none("line"),
+        vm=fields.count("vm"),
     )
     fields.end()
     return test
@@ -238,6 +249,7 @@ def vm_document(end: VmEnd) -> dict[str, object]:
         "detail": end.detail,
         "seconds": end.seconds,
         "boot_seconds": end.boot_seconds,
+        "answered": end.answered,
     }
 
 
@@ -248,6 +260,7 @@ def vm_from(fields: jsonfile.Fields) -> VmEnd:
         detail=fields.text("detail"),
         seconds=fields.seconds("seconds"),
         boot_seconds=fields.seconds_or_none("boot_seconds"),
+        answered=fields.flag_or_none("answered"),
     )
     fields.end()
     return end

@@ -1,81 +1,34 @@
 # SPDX-License-Identifier: GPL-2.0
 """A run is a folder: all that went into it and all that came of it, enough to judge it again.
 
-    manifest.json   what was run, written before boot, and again with how the VM ended
-    console.log     the guest's console, from the first byte (vm.py)
-    results.ktap    the results channel, verbatim (vm.py)
-    results.json    the verdicts (results.py)
-    junit.xml       the same for CI
-
-A manifest without the VM's end belongs to a harness that was killed: whatever the results say, the
-end of that VM was not seen, and it is judged as lost.
+manifest.json       what was run, and how each VM ended (manifest.py)
+modules/            the kernel modules that were loaded
+vm-N/console.log    the Nth guest's console, from the first byte
+vm-N/results.ktap   its results channel, verbatim
+vm-N/vng.log        what virtme-ng and QEMU said
+results.json        the verdicts (results.py)
+junit.xml           the same for CI
 """
 
 import re
 import secrets
 import shlex
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
 
 from harness import jsonfile, junit, transcript
+from harness.attribute import attribute
 from harness.errors import HarnessError
-from harness.judge import judge
-from harness.results import RunResult, VmEnd, VmExit, vm_document, vm_from
-from harness.splat import Scanner
+from harness.judge import Blame, Evidence, judge, merge
+from harness.manifest import Manifest, load_manifest, vm_folder
+from harness.results import RunResult
 
-MANIFEST = "manifest.json"
 CONSOLE = "console.log"
 RESULTS = "results.ktap"
 VERDICTS = "results.json"
 JUNIT = "junit.xml"
-
-# Raise it when the meaning or the form of manifest.json changes.
-SCHEMA = 1
-
-_UNSEEN = VmEnd(exit=VmExit.LOST, detail="the harness did not live to see its end")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """What was run. Everything but the VM's output that a verdict depends on is here.
-
-    Attributes:
-        kernel: what the user asked for ("6.12").
-        release: the `uname -r` that is to come up.
-        package: Debian package and version of the kernel; None when it is not from Debian.
-        kernel_sha256: hash of that package, or of the image.
-        compiler: the C compiler that built the module.
-        accelerator: "kvm" or "tcg".
-        accelerator_why: the reason for it, one line.
-        qemu: QEMU's version.
-        vng: virtme-ng's version.
-        host: the host's kernel and CPU, one line.
-        started: start of the run, ISO 8601 with zone.
-        nonce: marks the frames of this run's results.
-        expected: the ids of all tests.
-        argv: the vng command; empty before boot.
-        vm: how the VM ended; None before it has.
-        extra: further facts by name, for the reader (module hash, git revision).
-    """
-
-    kernel: str
-    release: str
-    package: str | None
-    kernel_sha256: str
-    compiler: str
-    accelerator: str
-    accelerator_why: str
-    qemu: str
-    vng: str
-    host: str
-    started: str
-    nonce: str
-    expected: tuple[str, ...]
-    argv: tuple[str, ...] = ()
-    vm: VmEnd | None = None
-    extra: tuple[tuple[str, str], ...] = ()
 
 
 def new_run(runs: Path, kernel: str, *, now: datetime | None = None) -> Path:
@@ -122,47 +75,6 @@ def _point(link: Path, target: str) -> None:
         raise
 
 
-def save_manifest(run: Path, manifest: Manifest) -> None:
-    """Write manifest.json; raises HarnessError when it cannot (disk full)."""
-    document: dict[str, object] = {"schema": SCHEMA}
-    document |= {field.name: getattr(manifest, field.name) for field in fields(Manifest)}
-    document["vm"] = None if manifest.vm is None else vm_document(manifest.vm)
-    document["extra"] = dict(manifest.extra)
-    jsonfile.write_text(run / MANIFEST, jsonfile.dump(document))
-
-
-def load_manifest(run: Path) -> Manifest:
-    """Read manifest.json.
-
-    Raises:
-        DocumentError: there is none, or it is not whole; names file and key.
-    """
-    path = run / MANIFEST
-    entry = jsonfile.Fields.parse(jsonfile.read_text(path), source=str(path), schema=SCHEMA)
-    manifest = Manifest(
-        kernel=entry.text("kernel"),
-        release=entry.text("release"),
-        package=entry.text_or_none("package"),
-        kernel_sha256=entry.text("kernel_sha256"),
-        compiler=entry.text("compiler"),
-        accelerator=entry.text("accelerator"),
-        accelerator_why=entry.text("accelerator_why"),
-        qemu=entry.text("qemu"),
-        vng=entry.text("vng"),
-        host=entry.text("host"),
-        started=entry.text("started"),
-        nonce=entry.text("nonce"),
-        expected=entry.texts("expected"),
-        argv=entry.texts("argv"),
-        vm=None if (vm := entry.nested_or_none("vm")) is None else vm_from(vm),
-        extra=entry.pairs("extra"),
-    )
-    entry.end()
-    if not re.fullmatch("[0-9a-f]{32}", manifest.nonce):
-        raise entry.error("nonce", "expected 32 hex digits")
-    return manifest
-
-
 def rejudge(run: Path) -> RunResult:
     """Judge a run from its files alone, and write results.json and junit.xml.
 
@@ -182,36 +94,53 @@ def rejudge(run: Path) -> RunResult:
 
 
 def _judge(run: Path, manifest: Manifest) -> RunResult:
-    path = run / RESULTS
-    try:
-        stream = path.read_bytes() if path.exists() else b""
-    except OSError as error:
-        raise HarnessError(f"{path}: cannot read: {error.strerror}") from None
-    told = transcript.parse(stream, manifest.nonce)
-    vm = manifest.vm or _UNSEEN
-    judgement = judge(manifest.expected, told, vm, release=manifest.release)
+    evidence = list(_evidence(run, manifest))
+    judgements = [judge(one, release=manifest.release) for one in evidence]
+    judgement = merge(manifest.expected, judgements)
+    releases = (one.told.release for one in evidence if one.told.release is not None)
+    notes = (note for vm in manifest.vms for note in vm.notes)
     return RunResult(
         kernel=manifest.kernel,
-        release=told.release,
+        release=next(releases, None),
         accelerator=manifest.accelerator,
-        vm=vm,
+        vms=tuple(one.vm for one in evidence),
         tests=judgement.tests,
-        problems=(*judgement.problems, *_splats(run / CONSOLE)),
+        problems=(*judgement.problems, *dict.fromkeys(notes)),
     )
 
 
-def _splats(console: Path) -> list[str]:
-    """Return the titles of what the kernel complained of; what it means is for the taint to say."""
-    scanner = Scanner()
+def _evidence(run: Path, manifest: Manifest) -> Iterator[Evidence]:
+    """Yield what each VM left; a test is judged in the last one that was to run it."""
+    last = {id_: number for number, vm in enumerate(manifest.vms, 1) for id_ in vm.planned}
+    for number, vm in enumerate(manifest.vms, 1):
+        folder = vm_folder(run, number)
+        yield Evidence(
+            number=number,
+            planned=vm.planned,
+            expected=tuple(id_ for id_ in vm.planned if last[id_] == number),
+            told=transcript.parse(b"".join(_chunks(folder / RESULTS)), vm.nonce),
+            vm=vm.seen_end,
+            blames=tuple(_blames(folder / CONSOLE, vm.planned)),
+        )
+
+
+def _blames(console: Path, planned: tuple[str, ...]) -> Iterator[Blame]:
+    """Yield the splats on a console, each with the test that it is charged to."""
+    for charge in attribute(_chunks(console), tests=planned):
+        where = f"{console.parent.name}/{console.name}:{charge.line}: {charge.splat.title}"
+        yield Blame(test=charge.test, title=charge.splat.title, lines=(where,))
+
+
+def _chunks(path: Path) -> Iterator[bytes]:
+    """Yield a file's content; a missing one is empty: the VM never said a word."""
     try:
-        with console.open("rb") as file:
+        with path.open("rb") as file:
             while chunk := file.read(1 << 20):
-                scanner.feed(chunk)
+                yield chunk
     except FileNotFoundError:
-        return []
+        return
     except OSError as error:
-        raise HarnessError(f"{console}: cannot read: {error.strerror}") from None
-    return [f"{CONSOLE}: {splat.title}" for splat in scanner.finish()]
+        raise HarnessError(f"{path}: cannot read: {error.strerror}") from None
 
 
 def _environment(manifest: Manifest) -> dict[str, str]:
@@ -228,5 +157,5 @@ def _environment(manifest: Manifest) -> dict[str, str]:
         "host",
     )
     facts = {name: getattr(manifest, name) for name in names}
-    facts["command"] = shlex.join(manifest.argv)
+    facts["command"] = shlex.join(manifest.vms[0].argv) if manifest.vms else ""
     return {name: fact for name, fact in facts.items() if fact is not None} | dict(manifest.extra)

@@ -1,35 +1,40 @@
 # SPDX-License-Identifier: GPL-2.0
-"""One run: a kernel, the driver built for it, the tests, one VM, a folder with the verdicts."""
+"""One run: a kernel, the driver built for it, the tests, VMs, a folder with the verdicts."""
 
 import fnmatch
 import hashlib
 import os
 import platform
 import re
-import secrets
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+from harness import jsonfile
 from harness.accel import Accelerator
 from harness.errors import HarnessError
-from harness.guestroot import Load, Plan, SuiteRun
+from harness.guestroot import Load, Plan
 from harness.kernel import Kernel
 from harness.kernels import KernelStore
 from harness.kmod import ModuleBuild, build_module
 from harness.kselftest import SelftestBuild, Suite
 from harness.kselftest import build as build_selftests
+from harness.lanes import plan_lanes
+from harness.manifest import Manifest
 from harness.matrix import load_matrix
 from harness.place import Place
 from harness.probe import choose_accelerator
 from harness.progress import Phase
-from harness.results import RunResult
-from harness.rundir import Manifest, new_run, rejudge, save_manifest
+from harness.results import RunResult, VmExit
+from harness.run import Leash, Spawner
+from harness.rundir import VERDICTS, new_run, rejudge
+from harness.session import Boot, Session
 from harness.spec import Spec, load_specs
 from harness.vm import VmConfig, VmOutcome, run_vm
+from harness.warm import run_warm
 from harness.watch import Deadlines
 
 DRIVER = "udmabuf_iov"
@@ -40,6 +45,10 @@ _TCG = Deadlines(boot=180, silence=120, total=1800)
 _KVM = Deadlines(boot=60, silence=60, total=900)
 # TCG is some ten times slower than KVM; the tests' own timeouts are for real machines.
 _TCG_PATIENCE = 4
+# VMs at a time, however many cores: the suite is not larger than that.
+_MOST_JOBS = 4
+# MiB that a VM and its QEMU take.
+_VM_MEMORY = 1536
 _RESULT = re.compile(rb"^(?:not )?ok \d+ (\S+)")
 
 
@@ -56,6 +65,32 @@ class Ingredients:
     helpers: tuple[ModuleBuild, ...]
     selftests: SelftestBuild
     accelerator: Accelerator
+
+
+def default_jobs() -> int:
+    """Return how many VMs to run at a time: one a core, as far as memory goes, and at most four."""
+    return max(1, min(os.cpu_count() or 1, _MOST_JOBS, _free_memory() // _VM_MEMORY))
+
+
+def _free_memory() -> int:
+    """MiB that can be had without swapping (proc(5), MemAvailable)."""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB$", Path("/proc/meminfo").read_text(), re.M)
+    return int(found[1]) >> 10 if found else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How tests are run.
+
+    Attributes:
+        patterns: globs over full ids; none means all.
+        cold: boot every VM instead of restoring a snapshot.
+        jobs: how many VMs run at a time.
+    """
+
+    patterns: tuple[str, ...] = ()
+    cold: bool = False
+    jobs: int = field(default_factory=default_jobs)
 
 
 def kernel_store(place: Place) -> KernelStore:
@@ -109,13 +144,13 @@ def prepare(place: Place, kernel_name: str) -> Ingredients:
     )
 
 
-def check(place: Place, kernel_name: str, patterns: Sequence[str]) -> tuple[RunResult, Path]:
+def check(place: Place, kernel_name: str, options: Options) -> tuple[RunResult, Path]:
     """Build, boot, test and judge.
 
     Args:
         place: where.
         kernel_name: as in `--kernel`.
-        patterns: globs over full ids; none means all.
+        options: which tests, and how.
 
     Returns:
         The verdicts, and the run folder that they are kept in.
@@ -125,33 +160,77 @@ def check(place: Place, kernel_name: str, patterns: Sequence[str]) -> tuple[RunR
         HarnessError: the run could not be made.
     """
     # A bad specification or pattern costs no build.
-    _check_patterns(load_specs(place.source / "selftests/specs"), patterns)
+    _check_patterns(load_specs(place.source / "selftests/specs"), options.patterns)
     ready = prepare(place, kernel_name)
-    suites = _select(ready.selftests.suites, patterns)
+    folder = trial(place, ready, options)
+    return rejudge(folder), folder
+
+
+def trial(place: Place, ready: Ingredients, options: Options) -> Path:
+    """Run the tests that are asked for in VMs.
+
+    Args:
+        place: where.
+        ready: what is run.
+        options: how.
+
+    Returns:
+        The run's folder, not judged yet (:func:`harness.rundir.rejudge`).
+
+    Raises:
+        HarnessError: the run could not be made.
+    """
+    suites = _select(ready.selftests.suites, options.patterns)
+    before = _seconds_before(place.runs)
     folder = new_run(place.runs, ready.kernel.release)
-    spawner = replace(place.spawner, log=folder / "commands.log")
+    leash = Leash()
+    spawner = replace(place.spawner, log=folder / "commands.log", leash=leash)
     config = VmConfig(
         kernel=ready.kernel,
         accelerator=ready.accelerator,
         deadlines=patience(ready.accelerator),
-        cmdline=_cmdline(ready.kernel, suites),
+        cmdline=(_BUILTIN_OFF,) if ready.kernel.option("CONFIG_UDMABUF") == "y" else (),
     )
-    plan = Plan(
-        nonce=secrets.token_hex(16),
-        loads=(Load(ko=ready.driver.ko), *(Load(ko=one.ko) for one in ready.helpers)),
-        suites=tuple(_suite_run(suite, all_=not patterns) for suite in suites),
-        patience=1 if ready.accelerator.kvm else _TCG_PATIENCE,
-    )
-    manifest = _manifest(place, ready, config, plan, suites)
-    # Before the boot: a run that is killed can still be judged from its folder.
-    save_manifest(folder, manifest)
+    lanes = plan_lanes(suites, jobs=options.jobs, seconds=before)
     with place.progress.phase("vm") as phase:
-        outcome = run_vm(
-            config, plan, folder=folder, spawner=spawner, on_line=_Counter(phase, suites).line
+        session = Session(
+            folder,
+            _manifest(place, ready, config, suites),
+            config=config,
+            loads=(Load(ko=ready.driver.ko), *(Load(ko=one.ko) for one in ready.helpers)),
+            boot=_boot(place, spawner, cold=options.cold),
+            patience=1 if ready.accelerator.kvm else _TCG_PATIENCE,
+            leash=leash,
+            on_line=_Counter(phase, suites).line,
         )
-        phase.done(_vm_words(outcome, config))
-    save_manifest(folder, replace(manifest, vm=outcome.end, argv=outcome.argv))
-    return rejudge(folder), folder
+        done = session.run(lanes, jobs=options.jobs)
+        phase.done(_vm_words(done, config))
+    return folder
+
+
+def _boot(place: Place, spawner: Spawner, *, cold: bool) -> Boot:
+    """Return what runs one VM: a boot, or a snapshot restored."""
+
+    def boot(
+        config: VmConfig, plan: Plan, folder: Path, on_line: Callable[[bytes], None]
+    ) -> VmOutcome:
+        if cold:
+            return run_vm(config, plan, folder=folder, spawner=spawner, on_line=on_line)
+        return run_warm(
+            config, plan, folder=folder, spawner=spawner, cache=place.cache, on_line=on_line
+        )
+
+    return boot
+
+
+def _seconds_before(runs: Path) -> dict[str, float]:
+    """Return what tests took in the last run that was judged, by id; nothing where none was."""
+    path = runs / "latest" / VERDICTS
+    try:
+        last = RunResult.from_json(jsonfile.read_text(path), source=str(path))
+    except HarnessError:
+        return {}
+    return {test.id: test.seconds for test in last.tests if test.seconds is not None}
 
 
 def patience(accelerator: Accelerator) -> Deadlines:
@@ -204,19 +283,14 @@ def _select(suites: tuple[Suite, ...], patterns: Sequence[str]) -> tuple[Suite, 
     return tuple(suite for suite in chosen if suite.ids)
 
 
-def _suite_run(suite: Suite, *, all_: bool) -> SuiteRun:
-    return SuiteRun(name=suite.name, binary=suite.binary, ids=() if all_ else suite.ids)
-
-
-def _cmdline(kernel: Kernel, suites: Sequence[Suite]) -> tuple[str, ...]:
-    builtin = (_BUILTIN_OFF,) if kernel.option("CONFIG_UDMABUF") == "y" else ()
-    return (*builtin, *dict.fromkeys(word for suite in suites for word in suite.cmdline))
-
-
-def _vm_words(outcome: VmOutcome, config: VmConfig) -> str:
-    boot = outcome.end.boot_seconds
-    booted = "" if boot is None else f", booted in {boot:.1f} s"
-    return f"{outcome.end.describe()}, {config.accelerator.name}{booted}"
+def _vm_words(manifest: Manifest, config: VmConfig) -> str:
+    ends = [vm.seen_end for vm in manifest.vms]
+    boots = [f"{end.boot_seconds:.1f} s" for end in ends if end.boot_seconds is not None]
+    dead = [end.describe() for end in ends if end.exit is not VmExit.CLEAN]
+    words = [f"{len(ends)} by {config.accelerator.name}", *dict.fromkeys(dead)]
+    if boots:
+        words.append(f"ready in {', '.join(boots[:_MOST_JOBS])}")
+    return ", ".join(words)
 
 
 class _Counter:
@@ -237,7 +311,7 @@ class _Counter:
 
 
 def _manifest(
-    place: Place, ready: Ingredients, config: VmConfig, plan: Plan, suites: Sequence[Suite]
+    place: Place, ready: Ingredients, config: VmConfig, suites: Sequence[Suite]
 ) -> Manifest:
     kernel = ready.kernel
     return Manifest(
@@ -252,10 +326,8 @@ def _manifest(
         vng=metadata.version("virtme-ng"),
         host=f"{platform.release()}, {os.cpu_count()} CPUs",
         started=datetime.now(UTC).isoformat(timespec="seconds"),
-        nonce=plan.nonce,
         expected=tuple(id_ for suite in suites for id_ in suite.full_ids),
         extra=(
-            ("cmdline", " ".join(config.cmdline)),
             ("driver_sha256", hashlib.sha256(ready.driver.ko.read_bytes()).hexdigest()),
             ("memory_mib", str(config.memory)),
             ("cpus", str(config.cpus)),

@@ -17,12 +17,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
+from harness.manifest import MANIFEST, vm_folder
 from harness.results import RunResult, Status, TestResult, VmExit
 
 _STYLES = {
     Status.PASS: "green",
     Status.XFAIL: "green",
     Status.SKIP: "yellow",
+    Status.DIRTY: "bold red",
     Status.FAIL: "bold red",
     Status.TIMEOUT: "bold red",
     Status.MISSING: "bold magenta",
@@ -33,6 +35,7 @@ _WORDS = {
     Status.PASS: "passed",
     Status.XFAIL: "failed as expected",
     Status.SKIP: "skipped",
+    Status.DIRTY: "left dirt",
     Status.FAIL: "failed",
     Status.TIMEOUT: "timed out",
     Status.MISSING: "missing",
@@ -136,9 +139,11 @@ def _single(test: TestResult, folder: Path, *, verbose: bool) -> _Row:
 
 def _log(test: TestResult, folder: Path) -> str:
     """Where to read on: the result's line, or the console when no line decided."""
+    if test.vm == 0:
+        return str(folder / MANIFEST)
     if test.line is not None:
-        return f"{folder / 'results.ktap'}:{test.line}"
-    return str(folder / "console.log")
+        return f"{vm_folder(folder, test.vm) / 'results.ktap'}:{test.line}"
+    return str(vm_folder(folder, test.vm) / "console.log")
 
 
 def _notes(problems: tuple[str, ...], folder: Path, *, verbose: bool) -> list[str]:
@@ -159,9 +164,11 @@ def _summary(result: RunResult) -> Text:
     kernel = result.kernel
     if result.release is not None and result.release != kernel:
         kernel += f" ({_plain(result.release)})"
-    words.append(f"; kernel {kernel}, {result.accelerator}, {result.vm.seconds:.1f} s in the VM")
-    if result.vm.exit is not VmExit.CLEAN:
-        words.append(f"; VM {_plain(result.vm.describe())}", style="bold magenta")
+    seconds = sum(vm.seconds for vm in result.vms)
+    vms = "1 VM" if len(result.vms) == 1 else f"{len(result.vms)} VMs"
+    words.append(f"; kernel {kernel}, {result.accelerator}, {seconds:.1f} s in {vms}")
+    if dead := sum(vm.exit is not VmExit.CLEAN for vm in result.vms):
+        words.append(f", {dead} of them died", style="bold magenta")
     return words
 
 

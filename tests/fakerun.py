@@ -72,4 +72,6 @@ def install(scenario: str, folder: Path) -> None:
 
 if __name__ == "__main__":
     install(sys.argv[1], Path(sys.argv[2]))
-    sys.exit(cli.main(["--runs", f"{sys.argv[2]}/runs", *sys.argv[3:]]))
+    # One vng to replay, and no snapshot: what is warm is test_warm.py's.
+    cold = ["--cold", "--jobs=1"] if sys.argv[3] == "check" else []
+    sys.exit(cli.main(["--runs", f"{sys.argv[2]}/runs", *sys.argv[3:], *cold]))

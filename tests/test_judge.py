@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
 """judge.py: every expected test has a verdict, and nothing passes by accident."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.judge import Judgement, judge
+from harness import judge as judging
+from harness.judge import Blame, Evidence, Judgement, merge, settled
 from harness.results import RunResult, Status, TestResult, VmEnd, VmExit
 from harness.transcript import Section, Transcript, parse
 
@@ -33,6 +35,26 @@ SG = "TAP version 13\n1..1\nok 1 b.one\n"
 GOOD = stream(("mmap", MMAP, 0), ("sg", SG, 0))
 
 
+def judge(
+    expected: Sequence[str],
+    told: Transcript,
+    vm: VmEnd,
+    *,
+    release: str | None = None,
+    blames: tuple[Blame, ...] = (),
+) -> Judgement:
+    """Judge a run of one VM."""
+    evidence = Evidence(
+        number=1,
+        planned=tuple(expected),
+        expected=tuple(expected),
+        told=told,
+        vm=vm,
+        blames=blames,
+    )
+    return merge(expected, [judging.judge(evidence, release=release)])
+
+
 def verdicts(text: bytes, vm: VmEnd = CLEAN) -> dict[str, Status]:
     tests = judge(EXPECTED, parse(text, NONCE), vm).tests
     assert len({test.id for test in tests}) == len(tests)
@@ -47,7 +69,7 @@ def only(judgement: Judgement, id_: str) -> TestResult:
 def exit_status(text: bytes, vm: VmEnd = CLEAN) -> int:
     judgement = judge(EXPECTED, parse(text, NONCE), vm)
     return RunResult(
-        kernel="6.12", release=None, accelerator="tcg", vm=vm, tests=judgement.tests
+        kernel="6.12", release=None, accelerator="tcg", vms=(vm,), tests=judgement.tests
     ).exit_status
 
 
@@ -72,6 +94,7 @@ def test_a_failure_keeps_its_lines_place_and_time() -> None:
         seconds=1.5,
         lines=("m.c:7:two:Expected 1",),
         line=11,
+        vm=1,
     )
     assert text.split(b"\n")[11 - 1] == b"not ok 2 a.two"
     assert exit_status(text) == 1
@@ -107,9 +130,8 @@ def test_what_a_dead_vm_did_not_report_is_crashed(vm: VmEnd) -> None:
         "mmap:a.one": Status.PASS,
         "mmap:a.two": Status.CRASHED,
         "sg:b.one": Status.CRASHED,
-        "vm:end": Status.CRASHED,
     }
-    for id_ in ("mmap:a.two", "sg:b.one", "vm:end"):
+    for id_ in ("mmap:a.two", "sg:b.one"):
         reason = only(judgement, id_).reason
         assert reason.startswith("the VM died in mmap:a.two ("), reason
         assert vm.detail in reason
@@ -125,22 +147,21 @@ def test_where_the_vm_died() -> None:
         stream(end=None): "before the first test",
         stream(("mmap", MMAP, 0), end=None): "after suite mmap",
         stream(("mmap", MMAP, None), end=None): "in suite mmap, between tests",
-        stream(("mmap", DYING, None), end=None): "in mmap:a.two",
     }
     for text, place in places.items():
-        death = only(judge(EXPECTED, parse(text, NONCE), lost), "vm:end")
+        death = only(judge(EXPECTED, parse(text, NONCE), lost), "vm-1:end")
         assert death.reason == f"the VM died {place} (lost)"
 
 
 def test_all_passed_but_no_end_marker_is_not_green() -> None:
     text = stream(("mmap", MMAP, 0), ("sg", SG, 0), end=None)
-    assert verdicts(text)["vm:end"] is Status.CRASHED
+    assert verdicts(text)["vm-1:end"] is Status.CRASHED
     assert exit_status(text) == 2
 
 
 def test_death_after_the_end_marker_is_not_green() -> None:
     vm = VmEnd(exit=VmExit.PANIC, detail="at power-off")
-    assert verdicts(GOOD, vm)["vm:end"] is Status.CRASHED
+    assert verdicts(GOOD, vm)["vm-1:end"] is Status.CRASHED
     assert verdicts(GOOD, vm)["sg:b.one"] is Status.PASS
     assert exit_status(GOOD, vm) == 2
 
@@ -274,7 +295,7 @@ def test_an_unexpected_suite_is_an_error() -> None:
 
 def test_the_wrong_kernel_is_an_error() -> None:
     judgement = judge(EXPECTED, parse(GOOD, NONCE), CLEAN, release="6.12.2")
-    assert only(judgement, "vm:release").reason == "booted 6.12.1, but the tests are for 6.12.2"
+    assert only(judgement, "vm-1:release").reason == "booted 6.12.1, but the tests are for 6.12.2"
 
 
 def test_a_broken_set_up_is_an_error() -> None:
@@ -282,12 +303,12 @@ def test_a_broken_set_up_is_an_error() -> None:
     text = GOOD.replace(
         b"@%s suite sg" % nonce, b"@%s fail insmod x.ko\n@%s suite sg" % (nonce, nonce)
     )
-    assert only(judge(EXPECTED, parse(text, NONCE), CLEAN), "vm:setup").reason == "insmod x.ko"
+    assert only(judge(EXPECTED, parse(text, NONCE), CLEAN), "vm-1:setup").reason == "insmod x.ko"
     assert exit_status(text) == 2
 
 
 def test_a_guest_that_started_twice_is_an_error() -> None:
-    assert verdicts(stream(end=None) + GOOD)["vm:channel"] is Status.ERROR
+    assert verdicts(stream(end=None) + GOOD)["vm-1:channel"] is Status.ERROR
 
 
 @pytest.mark.parametrize(
@@ -299,36 +320,139 @@ def test_a_new_taint_is_a_failure(before: int, after: int, status: int) -> None:
     assert exit_status(text.replace(b"taint 4096", b"taint %d" % before)) == status
 
 
-def test_notes_and_anomalies_are_told() -> None:
+def test_anomalies_are_told() -> None:
     section = Section(name="sg", text=SG.replace("ok 1", "ok 2").encode(), line=3, status=0)
     transcript = Transcript(
-        release="r", sections=(section,), ended=True, notes=("no vgem",), stray=b"hello\n"
+        release="r", sections=(section,), ended=True, taint_before=0, stray=b"hello\n"
     )
     assert judge(["sg:b.one"], transcript, CLEAN).problems == (
-        "guest: no vgem",
         "6 bytes of output outside of any suite",
-        "results.ktap:5: result number 2 where 1 was due",
+        "vm-1/results.ktap:5: result number 2 where 1 was due",
     )
     noisy = replace(section, text=b"ok 9 x\n" * 100)
     problems = judge(["sg:b.one"], replace(transcript, sections=(noisy,)), CLEAN).problems
-    assert len(problems) == 2 + 20 + 1
+    assert len(problems) == 1 + 20 + 1
     assert problems[-1] == "suite sg: 81 more of these"
 
 
 def test_no_expected_tests_is_not_green() -> None:
     judgement = judge([], parse(stream(), NONCE), CLEAN)
     assert judgement.tests == ()
-    run = RunResult(kernel="", release=None, accelerator="", vm=CLEAN, tests=judgement.tests)
+    run = RunResult(kernel="", release=None, accelerator="", vms=(CLEAN,), tests=judgement.tests)
     assert run.exit_status == 2
 
 
 def test_a_guest_that_never_told_its_taint_is_not_trusted() -> None:
     transcript = Transcript(release="r", ended=True, taint_after=0)
     entries = judge([], transcript, VmEnd(exit=VmExit.CLEAN)).tests
-    assert [(entry.id, entry.status) for entry in entries] == [("vm:taint", Status.ERROR)]
+    assert [(entry.id, entry.status) for entry in entries] == [("vm-1:taint", Status.ERROR)]
 
 
 def test_a_taint_from_before_is_told() -> None:
     transcript = Transcript(release="r", ended=True, taint_before=512, taint_after=512)
     problems = judge([], transcript, VmEnd(exit=VmExit.CLEAN)).problems
     assert problems == ("tainted before the first test, so blind to more: W (warning)",)
+
+
+WARNED = (Blame(test="mmap:a.two", title="WARNING in f", lines=("vm-1/console.log:7: ...",)),)
+
+
+def test_a_splat_is_charged_to_its_test_though_it_passed() -> None:
+    judgement = judge(EXPECTED, parse(GOOD, NONCE), CLEAN, blames=WARNED)
+    found = {test.id: test.status for test in judgement.tests}
+    assert found == dict.fromkeys(EXPECTED, Status.PASS) | {"mmap:a.two": Status.FAIL}
+    two = only(judgement, "mmap:a.two")
+    assert two.reason == "it passed, but: WARNING in f"
+    assert two.lines == ("vm-1/console.log:7: ...",)
+
+
+@pytest.mark.parametrize("test", [None, "mmap:a.unknown"])
+def test_a_splat_of_no_test_is_a_failure_of_its_own(test: str | None) -> None:
+    blame = replace(WARNED[0], test=test)
+    judgement = judge(EXPECTED, parse(GOOD, NONCE), CLEAN, blames=(blame,))
+    entry = only(judgement, "vm-1:kernel")
+    assert entry.status is Status.FAIL
+    assert entry.reason == "WARNING in f; outside of any test"
+
+
+def test_a_kernel_that_says_why_it_died_judges_the_test_that_was_running() -> None:
+    vm = VmEnd(exit=VmExit.PANIC, detail="Fatal exception")
+    text = stream(("mmap", DYING, None), end=None)
+    judgement = judge(EXPECTED[:2], parse(text, NONCE), vm, blames=WARNED)
+    assert [test.status for test in judgement.tests] == [Status.PASS, Status.FAIL]
+    assert only(judgement, "mmap:a.two").reason.startswith(
+        "WARNING in f; the VM died in mmap:a.two"
+    )
+    run = RunResult(kernel="", release=None, accelerator="", vms=(vm,), tests=judgement.tests)
+    assert run.exit_status == 1
+
+
+@pytest.mark.parametrize(
+    ("answered", "status"),
+    [(True, Status.TIMEOUT), (False, Status.CRASHED), (None, Status.CRASHED)],
+)
+def test_a_hang_is_judged_where_the_kernel_answers(answered: bool | None, status: Status) -> None:
+    vm = VmEnd(exit=VmExit.SILENT, detail="not a byte for 30 s", answered=answered)
+    text = stream(("mmap", DYING, None), end=None)
+    judgement = judge(EXPECTED[:2], parse(text, NONCE), vm)
+    assert only(judgement, "mmap:a.two").status is status
+
+
+def test_a_taint_is_not_charged_twice() -> None:
+    text = stream(("mmap", MMAP, 0), ("sg", SG, 0), end=4096 + 512)
+    judgement = judge(EXPECTED, parse(text, NONCE), CLEAN, blames=WARNED)
+    assert "vm-1:taint" not in {test.id for test in judgement.tests}
+
+
+def test_what_is_done_with_is_what_reported_or_was_running() -> None:
+    assert settled(parse(GOOD, NONCE)) == frozenset(EXPECTED)
+    dying = stream(("mmap", DYING, None), end=None)
+    assert settled(parse(dying, NONCE)) == {"mmap:a.one", "mmap:a.two"}
+    assert settled(parse(b"", NONCE)) == frozenset()
+
+
+def test_a_suite_that_stopped_after_dirt() -> None:
+    output = "TAP version 13\n1..3\nnot ok 1 a.one\n"
+    text = stream(("mmap", output, 5), ("sg", SG, 0))
+    judgement = judge(EXPECTED, parse(text, NONCE), CLEAN)
+    assert "mmap:suite" not in {test.id for test in judgement.tests}
+    assert only(judgement, "mmap:a.two").status is Status.MISSING
+    silent = stream(("mmap", MMAP, 5), ("sg", SG, 0))
+    reason = only(judge(EXPECTED, parse(silent, NONCE), CLEAN), "mmap:suite").reason
+    assert reason == "it stopped without saying why"
+
+
+def one_of_two(number: int, expected: tuple[str, ...], text: bytes, vm: VmEnd) -> Judgement:
+    evidence = Evidence(
+        number=number,
+        planned=expected,
+        expected=expected,
+        told=parse(text, NONCE),
+        vm=vm,
+    )
+    return judging.judge(evidence)
+
+
+def test_a_second_vm_goes_on_where_the_first_died() -> None:
+    lost = VmEnd(exit=VmExit.LOST)
+    first = one_of_two(1, EXPECTED[:2], stream(("mmap", DYING, None), end=None), lost)
+    second = one_of_two(2, EXPECTED[2:], stream(("sg", SG, 0)), CLEAN)
+    merged = merge(EXPECTED, [first, second])
+    assert [(test.id, test.status, test.vm) for test in merged.tests] == [
+        ("mmap:a.one", Status.PASS, 1),
+        ("mmap:a.two", Status.CRASHED, 1),
+        ("sg:b.one", Status.PASS, 2),
+    ]
+
+
+def test_a_test_of_no_vm_is_missing() -> None:
+    merged = merge(EXPECTED, [one_of_two(1, EXPECTED[:2], stream(("mmap", MMAP, 0)), CLEAN)])
+    assert merged.tests[2].status is Status.MISSING
+    assert merged.tests[2].reason == "no VM was started for it"
+
+
+def test_what_stands_beside_the_tests_may_come_from_two_vms() -> None:
+    bad = stream(("mmap", MMAP, 255))
+    halves = [one_of_two(number, EXPECTED[:2], bad, CLEAN) for number in (1, 2)]
+    entry = only(merge(EXPECTED[:2], halves), "mmap:suite")
+    assert entry.reason == "; ".join(["its program ended with exit status 255"] * 2)

@@ -20,7 +20,7 @@ def suite_of(*tests: TestResult, problems: tuple[str, ...] = (), **facts: str) -
         kernel="6.12",
         release=None,
         accelerator="tcg",
-        vm=VmEnd(exit=VmExit.LOST, detail="killed"),
+        vms=(VmEnd(exit=VmExit.LOST, detail="killed"), VmEnd(exit=VmExit.CLEAN)),
         tests=tests,
         problems=problems,
     )
@@ -49,6 +49,7 @@ def test_each_status() -> None:
         Status.PASS: [],
         Status.XFAIL: ["system-out"],
         Status.SKIP: ["skipped"],
+        Status.DIRTY: ["failure"],
         Status.FAIL: ["failure"],
         Status.TIMEOUT: ["failure"],
         Status.MISSING: ["error"],
@@ -70,11 +71,11 @@ def test_each_status() -> None:
 def test_counts() -> None:
     suite = suite_of(*(TestResult(id=f"a:b.{one}", status=one, seconds=0.5) for one in Status))
     assert {key: suite.get(key) for key in ("tests", "failures", "errors", "skipped", "time")} == {
-        "tests": "8",
-        "failures": "2",
+        "tests": "9",
+        "failures": "3",
         "errors": "3",
         "skipped": "1",
-        "time": "4.0",
+        "time": "4.5",
     }
     assert suite.get("timestamp") == "2026-08-01T12:00:00+00:00"
 
@@ -92,7 +93,7 @@ def test_the_environment_and_the_vm() -> None:
     suite = suite_of(problems=("guest: no vgem",), qemu="7.2", host="h")
     found = {one.get("name"): one.get("value") for one in suite.iter("property")}
     assert found == {"qemu": "7.2", "host": "h"}
-    assert suite.findtext("system-out") == "VM: lost: killed\nguest: no vgem"
+    assert suite.findtext("system-out") == "VM 1: lost: killed\nVM 2: clean\nguest: no vgem"
 
 
 def test_hostile_text_is_shown_not_sent() -> None:
@@ -109,6 +110,5 @@ def test_any_text_is_valid_xml(
     test = TestResult(id=id_, status=status, reason=reason, lines=lines)
     suite = suite_of(test, problems=lines, fact=fact)
     assert suite.get("tests") == "1"
-    bad = {Status.FAIL, Status.TIMEOUT, Status.MISSING, Status.CRASHED, Status.ERROR}
-    assert int(suite.get("failures", "")) + int(suite.get("errors", "")) == (status in bad)
+    assert int(suite.get("failures", "")) + int(suite.get("errors", "")) == (not status.good)
     assert int(suite.get("skipped", "")) == (status is Status.SKIP)

@@ -16,7 +16,7 @@ CLEAN = VmEnd(exit=VmExit.CLEAN, seconds=4.5, boot_seconds=3.0)
 
 def run(*statuses: Status, vm: VmEnd = CLEAN) -> RunResult:
     tests = tuple(TestResult(id=f"s:f.t{at}", status=one) for at, one in enumerate(statuses))
-    return RunResult(kernel="6.12", release="6.12.1", accelerator="tcg", vm=vm, tests=tests)
+    return RunResult(kernel="6.12", release="6.12.1", accelerator="tcg", vms=(vm,), tests=tests)
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,17 @@ def test_no_vm_that_died_passes(exit_: VmExit) -> None:
     assert run(Status.PASS, vm=VmEnd(exit=exit_)).exit_status == 2
 
 
+def test_a_dead_vm_is_a_failure_only_where_a_test_of_it_is() -> None:
+    dead = VmEnd(exit=VmExit.PANIC)
+    tests = (
+        TestResult(id="a:b.c", status=Status.FAIL, vm=1),
+        TestResult(id="a:b.d", status=Status.PASS, vm=2),
+    )
+    result = replace(run(), tests=tests, vms=(dead, CLEAN))
+    assert result.exit_status == 1
+    assert replace(result, vms=(CLEAN, dead)).exit_status == 2
+
+
 def test_counts_leave_out_what_did_not_occur() -> None:
     assert run(Status.FAIL, Status.PASS, Status.FAIL).counts == {Status.PASS: 1, Status.FAIL: 2}
 
@@ -51,13 +62,17 @@ RUNS = st.builds(
     kernel=st.text(),
     release=st.none() | st.text(),
     accelerator=st.sampled_from(["kvm", "tcg"]),
-    vm=st.builds(
-        VmEnd,
-        exit=st.sampled_from(VmExit),
-        detail=st.text(),
-        seconds=st.floats(0, 1e6),
-        boot_seconds=st.none() | st.floats(0, 1e6),
-    ),
+    vms=st.lists(
+        st.builds(
+            VmEnd,
+            exit=st.sampled_from(VmExit),
+            detail=st.text(),
+            seconds=st.floats(0, 1e6),
+            boot_seconds=st.none() | st.floats(0, 1e6),
+            answered=st.none() | st.booleans(),
+        ),
+        max_size=3,
+    ).map(tuple),
     tests=st.lists(
         st.builds(
             TestResult,
@@ -67,6 +82,7 @@ RUNS = st.builds(
             reason=st.text(),
             lines=st.lists(st.text()).map(tuple),
             line=st.none() | st.integers(0),
+            vm=st.integers(0),
         )
     ).map(tuple),
     problems=st.lists(st.text()).map(tuple),
@@ -91,13 +107,14 @@ def test_truncated_json_is_an_error(result: RunResult, data: st.DataObject) -> N
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema": 99}, "r.json: schema: expected 1, found 99"),
+        ({"schema": 99}, "r.json: schema: expected 2, found 99"),
         ({"schema": True}, "r.json: schema: expected a number"),
         ({"kernel": 6.12}, "r.json: kernel: expected a string"),
         ({"release": 1}, "r.json: release: expected a string"),
         ({"problems": [1]}, "r.json: problems: expected a list of strings"),
-        ({"vm": []}, "r.json: vm: expected an object"),
-        ({"vm": {"exit": "fine"}}, 'r.json: vm.exit: unknown value "fine"'),
+        ({"vms": {}}, "r.json: vms: expected a list of objects"),
+        ({"vms": [[]]}, r"r.json: vms\[0\]: expected an object"),
+        ({"vms": [{"exit": "fine"}]}, r'r.json: vms\[0\].exit: unknown value "fine"'),
         ({"tests": {}}, "r.json: tests: expected a list of objects"),
         ({"tests": [{"id": "a"}]}, r"r.json: tests\[0\].status: missing"),
         ({"exit_status": 0}, "r.json: exit_status: does not follow from the tests"),

@@ -16,10 +16,19 @@ import pytest
 
 from harness.errors import HarnessError
 from harness.jsonfile import DocumentError
+from harness.manifest import Manifest, VmRun, load_manifest, save_manifest, vm_folder
 from harness.results import RunResult, Status, VmEnd, VmExit
-from harness.rundir import Manifest, load_manifest, new_run, rejudge, save_manifest
+from harness.rundir import new_run, rejudge
 
 NONCE = "0123456789abcdef0123456789abcdef"
+VM = VmRun(
+    nonce=NONCE,
+    planned=("mmap:a.one", "mmap:a.two"),
+    cmdline=("quiet",),
+    argv=("vng", "-r", "a file"),
+    end=VmEnd(exit=VmExit.CLEAN, seconds=4.5, boot_seconds=3.5),
+    notes=("a new snapshot",),
+)
 MANIFEST = Manifest(
     kernel="6.12",
     release="6.12.1",
@@ -32,10 +41,8 @@ MANIFEST = Manifest(
     vng="1.42",
     host="Linux 6.1, 2 x Whatever CPU",
     started="2026-08-01T12:00:00+00:00",
-    nonce=NONCE,
     expected=("mmap:a.one", "mmap:a.two"),
-    argv=("vng", "-r", "a file"),
-    vm=VmEnd(exit=VmExit.CLEAN, seconds=4.5, boot_seconds=3.5),
+    vms=(VM,),
     extra=(("revision", "abc"),),
 )
 STREAM = f"""\
@@ -57,8 +64,14 @@ def run(tmp_path: Path) -> Path:
     folder = tmp_path / "run"
     folder.mkdir()
     save_manifest(folder, MANIFEST)
-    (folder / "results.ktap").write_bytes(STREAM)
+    said(folder, STREAM)
     return folder
+
+
+def said(run: Path, stream: bytes, number: int = 1) -> None:
+    """Write down what a VM said."""
+    vm_folder(run, number).mkdir(exist_ok=True)
+    (vm_folder(run, number) / "results.ktap").write_bytes(stream)
 
 
 NOON = datetime(2026, 8, 1, 12, 0, 0, tzinfo=UTC)
@@ -110,9 +123,10 @@ def test_no_room_for_a_folder(tmp_path: Path) -> None:
         new_run(tmp_path / "runs", "6.12")
 
 
-@pytest.mark.parametrize("vm", [None, MANIFEST.vm])
-def test_the_manifest_survives_the_round_trip(run: Path, vm: VmEnd | None) -> None:
-    manifest = replace(MANIFEST, vm=vm, package="linux-image 6.12.1-1")
+@pytest.mark.parametrize("end", [None, VM.end])
+def test_the_manifest_survives_the_round_trip(run: Path, end: VmEnd | None) -> None:
+    vms = (VM, replace(VM, end=end))
+    manifest = replace(MANIFEST, vms=vms, package="linux-image 6.12.1-1")
     save_manifest(run, manifest)
     assert load_manifest(run) == manifest
 
@@ -130,11 +144,11 @@ def test_a_truncated_manifest_is_an_error_that_names_it(run: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("schema", 2, "schema: expected 1, found 2"),
+        ("schema", 1, "schema: expected 2, found 1"),
         ("kernel", None, "kernel: expected a string"),
         ("expected", "mmap:a.one", "expected: expected a list of strings"),
-        ("vm", {"exit": "clean"}, "vm.detail: missing"),
-        ("nonce", "abc", "nonce: expected 32 hex digits"),
+        ("vms", {}, "vms: expected a list of objects"),
+        ("vms", [{"nonce": "abc"}], "vms[0].planned: missing"),
         ("extra", {"a": 1}, "extra: expected an object of strings"),
         ("new", 1, "new: unknown key"),
     ],
@@ -147,6 +161,12 @@ def test_an_alien_manifest_is_an_error_that_names_the_key(
     with pytest.raises(DocumentError) as error:
         load_manifest(run)
     assert str(error.value) == f"{path}: {message}"
+
+
+def test_a_nonce_that_is_none_is_an_error(run: Path) -> None:
+    save_manifest(run, replace(MANIFEST, vms=(VM, replace(VM, nonce="abc"))))
+    with pytest.raises(DocumentError, match=r"vms\[1\]\.nonce: expected 32 hex digits"):
+        load_manifest(run)
 
 
 def test_each_key_of_the_manifest_is_needed(run: Path) -> None:
@@ -181,15 +201,13 @@ def test_judging_again_gives_the_same_bit_for_bit(run: Path) -> None:
         "junit.xml",
         "manifest.json",
         "results.json",
-        "results.ktap",
+        "vm-1",
     ]
 
 
 def test_a_harness_that_was_killed_leaves_no_green_run(run: Path) -> None:
-    save_manifest(run, replace(MANIFEST, vm=None))
-    (run / "results.ktap").write_bytes(
-        STREAM.replace(b"not ok", b"ok").replace(b"mmap 1", b"mmap 0")
-    )
+    save_manifest(run, replace(MANIFEST, vms=(replace(VM, end=None),)))
+    said(run, STREAM.replace(b"not ok", b"ok").replace(b"mmap 1", b"mmap 0"))
     result = rejudge(run)
     assert [test.status for test in result.tests] == [Status.PASS, Status.PASS, Status.CRASHED]
     assert result.exit_status == 2
@@ -197,14 +215,14 @@ def test_a_harness_that_was_killed_leaves_no_green_run(run: Path) -> None:
 
 
 def test_a_vm_that_never_said_a_word(run: Path) -> None:
-    (run / "results.ktap").unlink()
+    (run / "vm-1/results.ktap").unlink()
     result = rejudge(run)
     assert {test.status for test in result.tests} == {Status.CRASHED}
 
 
 def test_another_release_than_the_manifests_is_an_error(run: Path) -> None:
     save_manifest(run, replace(MANIFEST, release="6.12.2"))
-    assert "vm:release" in {test.id for test in rejudge(run).tests}
+    assert "vm-1:release" in {test.id for test in rejudge(run).tests}
 
 
 def test_the_reports_know_the_environment(run: Path) -> None:
@@ -229,15 +247,19 @@ def files_no_larger_than(size: int) -> Iterator[None]:
 @pytest.mark.parametrize("room", [0, 300])
 def test_a_full_disk_leaves_no_half_written_file(run: Path, room: int) -> None:
     rejudge(run)
-    (run / "results.ktap").write_bytes(STREAM + b"more")
-    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    said(run, STREAM + b"more")
+    before = contents(run)
     with (
         files_no_larger_than(room),
         pytest.raises(HarnessError, match=r"results\.json: cannot write: File too large") as error,
     ):
         rejudge(run)
     assert error.value.hint == "free some space and try again"
-    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    assert contents(run) == before
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def test_a_folder_that_went_away(run: Path) -> None:
@@ -255,14 +277,48 @@ def test_files_have_the_users_own_mode(run: Path) -> None:
     assert (run / "results.json").stat().st_mode & 0o777 == 0o640
 
 
-def test_what_the_console_complains_of_is_named(tmp_path: Path) -> None:
-    save_manifest(tmp_path, MANIFEST)
-    (tmp_path / "results.ktap").write_bytes(STREAM)
-    (tmp_path / "console.log").write_text(
-        "[    5.000000] ------------[ cut here ]------------\n"
-        "[    5.000001] WARNING: CPU: 0 PID: 77 at mm/gup.c:149 try_grab_folio+0x11/0x22\n"
-        "[    5.000002] Call Trace:\n"
-        "[    5.000003]  uiov_pin_user_range+0x1/0x2 [udmabuf_iov]\n"
-        "[    5.000004] ---[ end trace 0000000000000000 ]---\n"
+WARNING = (
+    "[    5.000000] ------------[ cut here ]------------\n"
+    "[    5.000001] WARNING: CPU: 0 PID: 77 at mm/gup.c:149 try_grab_folio+0x11/0x22\n"
+    "[    5.000002] Call Trace:\n"
+    "[    5.000003]  uiov_pin_user_range+0x1/0x2 [udmabuf_iov]\n"
+    "[    5.000004] ---[ end trace 0000000000000000 ]---\n"
+)
+
+
+def test_what_the_kernel_complains_of_is_charged(run: Path) -> None:
+    (run / "vm-1/console.log").write_text(f"[    4.900000] harness: test mmap:a.one\n{WARNING}")
+    one, two = rejudge(run).tests
+    assert (one.status, two.status) == (Status.FAIL, Status.FAIL)
+    assert one.reason.startswith("it passed, but: WARNING in ")
+    assert one.lines[0].startswith("vm-1/console.log:2: WARNING in ")
+
+
+def test_a_second_vm_has_the_last_word_on_what_it_was_to_run(run: Path) -> None:
+    nonce = "f" * 32
+    second = replace(VM, nonce=nonce, planned=("mmap:a.two",), notes=("booted cold",))
+    save_manifest(run, replace(MANIFEST, vms=(VM, second)))
+    said(
+        run,
+        f"@{nonce} hello 6.12.1 3.00\n@{nonce} taint 0\n@{nonce} suite mmap\n"
+        f"TAP version 13\n1..1\nok 1 a.two\n@{nonce} exit mmap 0\n@{nonce} end 0\n".encode(),
+        number=2,
     )
-    assert [line for line in rejudge(tmp_path).problems if line.startswith("console.log: WARNING")]
+    result = rejudge(run)
+    assert [(test.status, test.vm) for test in result.tests] == [(Status.PASS, 1), (Status.PASS, 2)]
+    assert result.problems == ("a new snapshot", "booted cold")
+
+
+def test_the_first_of_two_vms_is_judged_by_what_it_was_left_with(run: Path) -> None:
+    """It died in a.one: the second VM has a.two alone."""
+    nonce = "f" * 32
+    lost = replace(VM, end=VmEnd(exit=VmExit.LOST))
+    save_manifest(
+        run, replace(MANIFEST, vms=(lost, replace(VM, nonce=nonce, planned=("mmap:a.two",))))
+    )
+    said(run, STREAM[: STREAM.index(b"ok 1")] + b"#  RUN           a.one ...\n")
+    assert [(test.id, test.status, test.vm) for test in rejudge(run).tests] == [
+        ("mmap:a.one", Status.CRASHED, 1),
+        ("mmap:a.two", Status.CRASHED, 2),
+        ("vm-2:end", Status.CRASHED, 2),
+    ]

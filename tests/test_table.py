@@ -22,7 +22,12 @@ def run(
     *tests: TestResult, vm: VmEnd = CLEAN, problems: tuple[str, ...] = (), release: str = "6.12.117"
 ) -> RunResult:
     return RunResult(
-        kernel="6.12", release=release, accelerator="tcg", vm=vm, tests=tests, problems=problems
+        kernel="6.12",
+        release=release,
+        accelerator="tcg",
+        vms=(CLEAN, vm),
+        tests=tests,
+        problems=problems,
     )
 
 
@@ -44,18 +49,18 @@ LONG_ID = f"mmap:content.{'two_pages_' * 12}swapped"
 LINES = tuple(f"mmap.c:{at}:swapped:Expected 0x{'0' * 80} == {at}" for at in range(12))
 MIXED = run(
     *passed("mmap:content", 3),
-    TestResult(id=LONG_ID, status=Status.FAIL, seconds=0.5, lines=LINES, line=123),
+    TestResult(id=LONG_ID, status=Status.FAIL, seconds=0.5, lines=LINES, line=123, vm=1),
     *passed("mmap:content", 2),
     *passed("mmap:offset", 1),
     TestResult(id="mmap:huge.a", status=Status.SKIP, reason="no huge pages"),
     TestResult(id="mmap:huge.b", status=Status.SKIP, reason="no huge pages"),
     TestResult(id="mmap:huge.c", status=Status.SKIP, reason="no memory"),
-    TestResult(id="sg:vgem.map", status=Status.CRASHED, reason=DEATH, lines=("mapping",)),
-    TestResult(id="sg:vgem.unmap", status=Status.CRASHED, reason=DEATH),
-    TestResult(id="sg:prime.map", status=Status.CRASHED, reason=DEATH),
-    TestResult(id="vm:end", status=Status.CRASHED, reason=DEATH),
+    TestResult(id="sg:vgem.map", status=Status.CRASHED, reason=DEATH, lines=("mapping",), vm=2),
+    TestResult(id="sg:vgem.unmap", status=Status.CRASHED, reason=DEATH, vm=2),
+    TestResult(id="sg:prime.map", status=Status.CRASHED, reason=DEATH, vm=2),
+    TestResult(id="vm-2:end", status=Status.CRASHED, reason=DEATH, vm=2),
     vm=VmEnd(exit=VmExit.PANIC, detail="Fatal exception", seconds=3.125),
-    problems=("guest: no vgem", *(f"results.ktap:{at}: second plan" for at in range(20))),
+    problems=tuple(f"vm-1/results.ktap:{at}: second plan" for at in range(20)),
 )
 
 
@@ -73,7 +78,7 @@ def test_a_log_has_whole_lines_and_no_colours() -> None:
     assert all(f"\n    {line}\n" in text for line in LINES[:8])
     assert LINES[8] not in text
     assert LINES[8] in printed(MIXED, verbose=True)
-    assert f"\n    log: {FOLDER}/results.ktap:123\n" in text
+    assert f"\n    log: {FOLDER}/vm-1/results.ktap:123\n" in text
 
 
 def test_a_terminal_has_colours() -> None:

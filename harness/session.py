@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The VMs of one run: lanes side by side, and a new VM for what a crash, hang or dirt left over.
+
+No test is lost and none is run twice: what a dead VM has not reported goes on in the next one, but
+the test that was running there is done with. A lane ends when all its tests have been run, or when
+a VM got none of them any further.
+"""
+
+import secrets
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol
+
+from harness import transcript
+from harness.errors import HarnessError
+from harness.guestroot import Load, Plan, SuiteRun
+from harness.judge import settled
+from harness.kselftest import Suite
+from harness.lanes import Lane
+from harness.manifest import Manifest, VmRun, save_manifest, vm_folder
+from harness.run import Leash
+from harness.rundir import RESULTS
+from harness.vm import VmConfig, VmOutcome
+
+# VMs that a run may take beyond one a lane. A driver that breaks in every test would take hundreds,
+# and after so many the reader knows.
+_MORE = 24
+
+
+class Boot(Protocol):
+    """Runs one VM to its end: :func:`harness.vm.run_vm` or :func:`harness.warm.run_warm`."""
+
+    def __call__(
+        self, config: VmConfig, plan: Plan, folder: Path, on_line: Callable[[bytes], None], /
+    ) -> VmOutcome: ...
+
+
+class Session:
+    """Runs lanes and writes down what became of their VMs.
+
+    Args:
+        folder: the run's folder.
+        manifest: of the run, without VMs; kept up to date in the folder, so that a run whose
+            harness is killed can still be judged.
+        config: the VMs, but for a lane's own kernel parameters.
+        loads: modules for each guest.
+        boot: runs one VM.
+        patience: factor on the tests' own timeouts.
+        leash: holds what ``boot`` starts; pulled when this thread is interrupted.
+        on_line: called with each line of every results channel.
+        most: VMs beyond one a lane.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        *,
+        config: VmConfig,
+        loads: tuple[Load, ...],
+        boot: Boot,
+        patience: int,
+        leash: Leash,
+        on_line: Callable[[bytes], None] = lambda line: None,
+        most: int = _MORE,
+    ) -> None:
+        self._folder = folder
+        self._manifest = manifest
+        self._config = config
+        self._loads = loads
+        self._boot = boot
+        self._patience = patience
+        self._leash = leash
+        self._on_line = on_line
+        self._left = most
+        self._lock = threading.Lock()
+
+    def run(self, lanes: Sequence[Lane], *, jobs: int) -> Manifest:
+        """Run all lanes, at most ``jobs`` at a time, and return the manifest.
+
+        Raises:
+            HarnessError: the harness could not go on with a lane (disk full, no QEMU).
+        """
+        save_manifest(self._folder, self._manifest)
+        with ThreadPoolExecutor(jobs) as pool:
+            futures = [pool.submit(self._lane, lane) for lane in lanes]
+            try:
+                for future in futures:
+                    future.result()
+            except BaseException:
+                # Ctrl-C reaches this thread alone, and the pool waits for the others.
+                pool.shutdown(wait=False, cancel_futures=True)
+                self._leash.pull()
+                raise
+        return self._manifest
+
+    def _lane(self, lane: Lane) -> None:
+        left = [id_ for suite in lane.suites for id_ in suite.full_ids]
+        while left:
+            number, done = self._vm(lane, left)
+            rest = [id_ for id_ in left if id_ not in done]
+            if self._leash.pulled or len(rest) == len(left):
+                return
+            left = rest
+            if left and not self._one_more(number):
+                return
+
+    def _one_more(self, last: int) -> bool:
+        """Whether a lane may go on in a further VM; if not, its last one says so."""
+        with self._lock:
+            self._left -= 1
+            if self._left >= 0:
+                return True
+            run = self._manifest.vms[last - 1]
+            words = f"gave up after {len(self._manifest.vms)} VMs"
+            self._manifest = self._manifest.with_vm(last, replace(run, notes=(*run.notes, words)))
+            save_manifest(self._folder, self._manifest)
+            return False
+
+    def _vm(self, lane: Lane, ids: Sequence[str]) -> tuple[int, frozenset[str]]:
+        """Run one VM for these tests; return its number and the tests that it is done with."""
+        config = replace(self._config, cmdline=(*self._config.cmdline, *lane.cmdline))
+        run = VmRun(nonce=secrets.token_hex(16), planned=tuple(ids), cmdline=config.cmdline)
+        plan = Plan(
+            nonce=run.nonce,
+            loads=self._loads,
+            suites=tuple(_suite_runs(lane.suites, frozenset(ids))),
+            patience=self._patience,
+        )
+        number = self._record(None, run)
+        folder = vm_folder(self._folder, number)
+        folder.mkdir()
+        outcome = self._boot(config, plan, folder, self._on_line)
+        self._record(number, replace(run, argv=outcome.argv, end=outcome.end, notes=outcome.notes))
+        try:
+            told = transcript.parse((folder / RESULTS).read_bytes(), run.nonce)
+        except OSError as error:
+            raise HarnessError(f"{folder / RESULTS}: cannot read: {error.strerror}") from None
+        return number, settled(told)
+
+    def _record(self, number: int | None, run: VmRun) -> int:
+        """Write a VM down; without a number it is a new one. Returns the number."""
+        with self._lock:
+            at = number or len(self._manifest.vms) + 1
+            self._manifest = self._manifest.with_vm(at, run)
+            save_manifest(self._folder, self._manifest)
+        return at
+
+
+def _suite_runs(suites: Sequence[Suite], ids: frozenset[str]) -> list[SuiteRun]:
+    """Return what the guest is to run of these suites."""
+    runs = []
+    for suite in suites:
+        chosen = tuple(id_ for id_ in suite.ids if f"{suite.name}:{id_}" in ids)
+        if chosen:
+            runs.append(SuiteRun(name=suite.name, binary=suite.binary, ids=chosen))
+    return runs

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-2.0
+"""lanes.py: every suite is in one lane, with its own kind, and no lane is much the longest."""
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.kselftest import Suite
+from harness.lanes import Lane, plan_lanes
+
+
+def suite(name: str, tests: int = 1, *cmdline: str) -> Suite:
+    return Suite(
+        name=name,
+        binary=Path(name),
+        source=Path(f"{name}.c"),
+        ids=tuple(f"a.t{at}" for at in range(tests)),
+        modules=(),
+        cmdline=cmdline,
+    )
+
+
+def names(lanes: tuple[Lane, ...]) -> list[list[str]]:
+    return [[suite.name for suite in lane.suites] for lane in lanes]
+
+
+def seconds(**suites: float) -> dict[str, float]:
+    return {f"{name}:a.t0": cost for name, cost in suites.items()}
+
+
+def test_the_longest_suites_are_apart_and_lanes_keep_the_order() -> None:
+    suites = [suite(name) for name in "abcd"]
+    lanes = plan_lanes(suites, jobs=2, seconds=seconds(a=3, b=1, c=4, d=1.5))
+    assert names(lanes) == [["b", "c"], ["a", "d"]]
+
+
+def test_what_is_short_is_not_worth_a_second_vm() -> None:
+    suites = [suite(name) for name in "abc"]
+    assert names(plan_lanes(suites, jobs=4, seconds=seconds(a=0.5, b=0.5, c=0.5))) == [
+        ["a", "b", "c"]
+    ]
+
+
+def test_what_never_ran_counts_by_its_tests() -> None:
+    suites = [suite("a", 200), suite("b", 100), suite("c", 90)]
+    assert names(plan_lanes(suites, jobs=2, seconds={})) == [["a"], ["b", "c"]]
+
+
+def test_another_command_line_is_another_vm_and_the_longest_lane_comes_first() -> None:
+    suites = [suite("a"), suite("b", 1, "swiotlb=force"), suite("c")]
+    lanes = plan_lanes(suites, jobs=1, seconds=seconds(a=1, b=5, c=1))
+    assert [(lane.cmdline, names((lane,))[0]) for lane in lanes] == [
+        (("swiotlb=force",), ["b"]),
+        ((), ["a", "c"]),
+    ]
+
+
+@given(
+    st.lists(st.tuples(st.floats(0, 100), st.sampled_from(["", "x", "y"])), max_size=20),
+    st.integers(1, 8),
+)
+def test_nothing_is_lost(kinds: list[tuple[float, str]], jobs: int) -> None:
+    suites = [suite(f"s{at}", 1, *word.split()) for at, (_, word) in enumerate(kinds)]
+    costs = {f"s{at}:a.t0": cost for at, (cost, _) in enumerate(kinds)}
+    lanes = plan_lanes(suites, jobs=jobs, seconds=costs)
+    assert sorted(one.name for lane in lanes for one in lane.suites) == sorted(
+        one.name for one in suites
+    )
+    for lane in lanes:
+        assert lane.suites
+        assert {one.cmdline for one in lane.suites} == {lane.cmdline}
+        assert [one.name for one in lane.suites] == [
+            one.name for one in suites if one in lane.suites
+        ]

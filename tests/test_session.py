@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-2.0
+"""session.py: no test is lost, none runs twice, and every VM is written down before it starts."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from harness.accel import Accelerator
+from harness.errors import HarnessError
+from harness.guestroot import Plan
+from harness.kselftest import Suite
+from harness.lanes import Lane
+from harness.manifest import load_manifest
+from harness.results import Status, VmEnd, VmExit
+from harness.run import Leash
+from harness.rundir import rejudge
+from harness.session import Session
+from harness.vm import VmConfig, VmOutcome
+from harness.watch import Deadlines
+from tests.test_lanes import suite
+from tests.test_rundir import MANIFEST
+from tests.test_vm import fake_kernel
+
+SHORT = Deadlines(boot=1, silence=1, total=1)
+
+
+@dataclass
+class Guest:
+    """A boot that tells of each test what a script says: "pass", "die", "stop" or "mute"."""
+
+    folder: Path
+    script: dict[str, str] = field(default_factory=dict)
+    ran: list[list[str]] = field(default_factory=list)
+    cmdlines: list[tuple[str, ...]] = field(default_factory=list)
+
+    def __call__(
+        self, config: VmConfig, plan: Plan, folder: Path, on_line: Callable[[bytes], None]
+    ) -> VmOutcome:
+        # Whoever is killed now leaves a run that can be judged.
+        assert load_manifest(self.folder).vms[-1].end is None
+        self.cmdlines.append(config.cmdline)
+        self.ran.append([f"{one.name}:{id_}" for one in plan.suites for id_ in one.ids])
+        text, exit_ = self._answer(plan)
+        (folder / "results.ktap").write_text(text)
+        return VmOutcome(end=VmEnd(exit=exit_), argv=("vng",))
+
+    def _answer(self, plan: Plan) -> tuple[str, VmExit]:
+        text = f"@{plan.nonce} hello 6.12.1 1.00\n@{plan.nonce} taint 0\n"
+        for one in plan.suites:
+            text += f"@{plan.nonce} suite {one.name}\nTAP version 13\n1..{len(one.ids)}\n"
+            for number, id_ in enumerate(one.ids, start=1):
+                text += f"#  RUN           {id_} ...\n"
+                match self.script.get(f"{one.name}:{id_}", "pass"):
+                    case "die":
+                        return text, VmExit.LOST
+                    case "mute":
+                        break
+                    case "stop":
+                        text += f"not ok {number} {id_}\n@{plan.nonce} exit {one.name} 5\n"
+                        return f"{text}@{plan.nonce} end 0\n", VmExit.CLEAN
+                text += f"ok {number} {id_}\n"
+            text += f"@{plan.nonce} exit {one.name} 0\n"
+        return f"{text}@{plan.nonce} end 0\n", VmExit.CLEAN
+
+
+def session(
+    folder: Path, guest: Guest, expected: tuple[str, ...], leash: Leash | None = None, most: int = 9
+) -> Session:
+    return Session(
+        folder,
+        replace(MANIFEST, expected=expected, vms=()),
+        config=VmConfig(
+            kernel=fake_kernel(),
+            accelerator=Accelerator(kvm=False, why="a test"),
+            deadlines=SHORT,
+            cmdline=("own",),
+        ),
+        loads=(),
+        boot=guest,
+        patience=1,
+        leash=leash or Leash(),
+        most=most,
+    )
+
+
+def run(
+    folder: Path, script: dict[str, str], *suites: Suite, most: int = 9
+) -> tuple[Guest, dict[str, Status]]:
+    """Run suites in one lane; return what ran in each VM, and the verdicts."""
+    guest = Guest(folder, script)
+    expected = tuple(id_ for one in suites for id_ in one.full_ids)
+    session(folder, guest, expected, most=most).run([Lane(cmdline=(), suites=suites)], jobs=1)
+    return guest, {test.id: test.status for test in rejudge(folder).tests}
+
+
+A, B = suite("a", 3), suite("b", 2)
+ALL = [*A.full_ids, *B.full_ids]
+
+
+def test_one_vm_for_a_driver_that_works(tmp_path: Path) -> None:
+    guest, found = run(tmp_path, {}, A, B)
+    assert guest.ran == [ALL]
+    assert found == dict.fromkeys(ALL, Status.PASS)
+    assert guest.cmdlines == [("own",)]
+
+
+@pytest.mark.parametrize(
+    ("how", "status"), [("die", Status.CRASHED), ("stop", Status.FAIL), ("mute", Status.MISSING)]
+)
+def test_what_remains_goes_on_in_a_new_vm(how: str, status: Status, tmp_path: Path) -> None:
+    guest, found = run(tmp_path, {"a:a.t1": how}, A, B)
+    rest = [id_ for id_ in ALL if id_ not in ("a:a.t0", "a:a.t1")]
+    # A suite that merely ended early does not stop those after it.
+    assert guest.ran == [ALL, ["a:a.t2"] if how == "mute" else rest]
+    found.pop("a:suite", None)
+    assert found == dict.fromkeys(ALL, Status.PASS) | {"a:a.t1": status}
+
+
+def test_every_test_kills_its_vm(tmp_path: Path) -> None:
+    guest, found = run(tmp_path, dict.fromkeys(ALL, "die"), A, B)
+    assert guest.ran == [ALL[at:] for at in range(5)]
+    assert set(found.values()) == {Status.CRASHED}
+
+
+def test_a_run_gives_up_and_says_so(tmp_path: Path) -> None:
+    guest, found = run(tmp_path, dict.fromkeys(ALL, "die"), A, B, most=2)
+    assert len(guest.ran) == 3
+    assert set(found.values()) == {Status.CRASHED}
+    assert "gave up after 3 VMs" in rejudge(tmp_path).problems
+
+
+def test_a_vm_that_gets_no_further_is_the_last(tmp_path: Path) -> None:
+    class Dead(Guest):
+        def _answer(self, plan: Plan) -> tuple[str, VmExit]:
+            return "", VmExit.NEVER_BOOTED
+
+    guest = Dead(tmp_path)
+    session(tmp_path, guest, A.full_ids).run([Lane(cmdline=(), suites=(A,))], jobs=1)
+    assert len(guest.ran) == 1
+    assert {test.status for test in rejudge(tmp_path).tests} == {Status.CRASHED}
+
+
+def test_lanes_have_command_lines_of_their_own(tmp_path: Path) -> None:
+    guest = Guest(tmp_path)
+    lanes = [Lane(cmdline=("x",), suites=(A,)), Lane(cmdline=(), suites=(B,))]
+    done = session(tmp_path, guest, (*A.full_ids, *B.full_ids)).run(lanes, jobs=1)
+    assert guest.cmdlines == [("own", "x"), ("own",)]
+    assert [vm.cmdline for vm in done.vms] == guest.cmdlines
+    assert {test.vm for test in rejudge(tmp_path).tests} == {1, 2}
+
+
+def test_lanes_run_side_by_side(tmp_path: Path) -> None:
+    meeting = threading.Barrier(2, timeout=30)
+
+    class Social(Guest):
+        def _answer(self, plan: Plan) -> tuple[str, VmExit]:
+            meeting.wait()
+            return super()._answer(plan)
+
+    lanes = [Lane(cmdline=(), suites=(A,)), Lane(cmdline=(), suites=(B,))]
+    guest = Social(tmp_path)
+    session(tmp_path, guest, (*A.full_ids, *B.full_ids)).run(lanes, jobs=2)
+    assert {test.status for test in rejudge(tmp_path).tests} == {Status.PASS}
+
+
+def test_an_error_of_one_lane_ends_the_others(tmp_path: Path) -> None:
+    leash = Leash()
+
+    class Broken(Guest):
+        def _answer(self, plan: Plan) -> tuple[str, VmExit]:
+            raise HarnessError("no room")
+
+    lanes = [Lane(cmdline=(), suites=(A,)), Lane(cmdline=(), suites=(B,))]
+    with pytest.raises(HarnessError, match="no room"):
+        session(tmp_path, Broken(tmp_path), A.full_ids, leash=leash).run(lanes, jobs=1)
+    assert leash.pulled
+    assert len(load_manifest(tmp_path).vms) == 1
+
+
+def test_nothing_is_started_after_an_interrupt(tmp_path: Path) -> None:
+    leash = Leash()
+
+    class Interrupted(Guest):
+        def _answer(self, plan: Plan) -> tuple[str, VmExit]:
+            leash.pull()
+            return super()._answer(plan)
+
+    guest = Interrupted(tmp_path, {"a:a.t0": "die"})
+    session(tmp_path, guest, A.full_ids, leash=leash).run([Lane(cmdline=(), suites=(A,))], jobs=1)
+    assert len(guest.ran) == 1
