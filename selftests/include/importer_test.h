@@ -116,12 +116,104 @@ static inline int vunmap_buffer(int importer, int handle)
 	return call(importer, DMABUF_IMPORTER_VUNMAP, (void *)(uintptr_t)handle);
 }
 
+/*
+ * Let mappings for DMABUF_IMPORTER_DEV_FAILING fail with @error, or succeed again when it is 0.
+ * Return: the error that importers get from now on, or a negative errno; @mapped, if not NULL: how
+ * many entries of tables are mapped for that device.
+ */
+static inline int fail_mappings(int importer, int error, __u32 *mapped)
+{
+	struct dmabuf_importer_fail fail = { .error = error, .mapped = ~0U };
+	int failed = call(importer, DMABUF_IMPORTER_FAIL, &fail);
+
+	if (mapped)
+		*mapped = fail.mapped;
+	return failed ? failed : (int)fail.error;
+}
+
 static inline int cpu_access(int importer, unsigned long request, int dmabuf,
 			     unsigned int direction)
 {
 	struct dmabuf_importer_access access = { .fd = dmabuf, .direction = direction };
 
 	return call(importer, request, &access);
+}
+
+/* A buffer and a device's session; what most tests of devices start from. */
+struct imported {
+	struct baseline before;
+	struct source source;
+	size_t bytes;
+	int importer;
+	int dmabuf;
+};
+
+static inline bool import_layout(struct __test_metadata *_metadata, struct imported *self,
+				 const struct layout *layout)
+{
+	int device;
+
+	if (!source_open(_metadata, &self->source, layout))
+		return false;
+	self->importer = open_importer(_metadata);
+	if (self->importer < 0)
+		return false;
+	self->bytes = layout_pages(layout) * PAGE_BYTES;
+	baseline_take(&self->before);
+	device = open_device(_metadata);
+	self->dmabuf = export_source(device, &self->source);
+	ASSERT_LE(0, self->dmabuf);
+	close(device);
+	return true;
+}
+
+/* Attach a device and map the buffer for it. Return: the handle. */
+static inline int attach_and_map(struct __test_metadata *_metadata, const struct imported *self,
+				 unsigned int device, unsigned int direction)
+{
+	int handle = attach(self->importer, self->dmabuf, device, 0);
+	struct dmabuf_importer_map map;
+
+	ASSERT_LE(0, handle);
+	ASSERT_EQ(0, map_dma(self->importer, handle, direction, &map));
+	EXPECT_EQ(self->bytes, map.bytes);
+	return handle;
+}
+
+/* Check the whole buffer as @request of the importer reads it: READ or VREAD. */
+static inline void check_data(struct __test_metadata *_metadata, const struct imported *self,
+			      unsigned long request, int handle, unsigned int seed)
+{
+	void *data = calloc(1, self->bytes);
+
+	ASSERT_NE(NULL, data);
+	ASSERT_EQ(0, copy_data(self->importer, request, handle, 0, data, self->bytes));
+	EXPECT_EQ(0, check_buffer(_metadata, data, seed, self->source.layout));
+	free(data);
+}
+
+/* Write the whole buffer as @request of the importer does: WRITE or VWRITE. */
+static inline void write_data(struct __test_metadata *_metadata, const struct imported *self,
+			      unsigned long request, int handle)
+{
+	void *data = malloc(self->bytes);
+
+	ASSERT_NE(NULL, data);
+	fill_buffer(data, SEED_BUFFER, self->source.layout);
+	ASSERT_EQ(0, copy_data(self->importer, request, handle, 0, data, self->bytes));
+	free(data);
+}
+
+/* Check that the exported pages of the source, and only they, hold what a device wrote. */
+static inline void check_source(struct __test_metadata *_metadata, const struct imported *self)
+{
+	const struct layout *layout = self->source.layout;
+	size_t page;
+
+	for (page = 0; page < layout->pages; page++)
+		ASSERT_TRUE(check_page(_metadata, self->source.map + page * PAGE_BYTES,
+				       layout_exports(layout, page) ? SEED_BUFFER : SEED_SOURCE,
+				       page));
 }
 
 #endif /* IMPORTER_TEST_H */

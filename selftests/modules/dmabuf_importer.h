@@ -25,7 +25,8 @@
 #define DMABUF_IMPORTER_DEV_SEG4K	2	/* segments of at most 4096 bytes */
 #define DMABUF_IMPORTER_DEV_SEG64K	3	/* segments of at most 65536 bytes */
 #define DMABUF_IMPORTER_DEV_BOUNDARY	4	/* segments must not cross a 64 KiB boundary */
-#define DMABUF_IMPORTER_NDEVICES	5
+#define DMABUF_IMPORTER_DEV_FAILING	5	/* as SEG4K; its mappings fail when FAIL says so */
+#define DMABUF_IMPORTER_NDEVICES	6
 
 /* enum dma_data_direction of the kernel */
 #define DMABUF_IMPORTER_BIDIRECTIONAL	0
@@ -213,6 +214,21 @@ struct dmabuf_importer_count {
 	__u64 count;
 };
 
+/**
+ * struct dmabuf_importer_fail - let mappings for DEV_FAILING fail from now on
+ * @error: in: ENOMEM, EIO or EINVAL, what the device's map operation fails with, or 0
+ *	for success; out: what importers then get, EINVAL before Linux 5.15
+ * @mapped: out: entries of tables that are mapped for the device; an entry that is
+ *	unmapped in another direction than it was mapped in counts as two
+ *
+ * EOPNOTSUPP: this kernel has no DMA operations of a device's own. Closing the
+ * session that made them fail makes mappings succeed again.
+ */
+struct dmabuf_importer_fail {
+	__u32 error;
+	__u32 mapped;
+};
+
 #define DMABUF_IMPORTER_ORDER_OLDEST	0	/* each object whole, oldest first */
 #define DMABUF_IMPORTER_ORDER_NEWEST	1	/* each object whole, newest first */
 #define DMABUF_IMPORTER_ORDER_PHASES	2	/* unmap all, then detach all, then release */
@@ -256,5 +272,6 @@ struct dmabuf_importer_abandon {
 #define DMABUF_IMPORTER_MOVES	_IOWR(DMABUF_IMPORTER_MAGIC, 0x90, struct dmabuf_importer_count)
 #define DMABUF_IMPORTER_REFS	_IOWR(DMABUF_IMPORTER_MAGIC, 0x91, struct dmabuf_importer_count)
 #define DMABUF_IMPORTER_ABANDON	_IOWR(DMABUF_IMPORTER_MAGIC, 0x92, struct dmabuf_importer_abandon)
+#define DMABUF_IMPORTER_FAIL	_IOWR(DMABUF_IMPORTER_MAGIC, 0x93, struct dmabuf_importer_fail)
 
 #endif /* _DMABUF_IMPORTER_H */

@@ -20,6 +20,8 @@ if grep -q '	dma_buf_map_attachment_unlocked	' "$symvers"; then have MAP_UNLOCKE
 if grep -q '	dma_buf_vmap_unlocked	' "$symvers"; then have VMAP_UNLOCKED; fi
 # 5.18: a struct iosys_map; 5.10 returns a pointer.
 if grep -q 'dma_buf_vmap(.*iosys_map' "$dma_buf_h"; then have VMAP_IOSYS_MAP; fi
+# 5.15: the map operation of a device tells why it failed; before, it returns 0.
+if grep -q '	dma_map_sgtable	' "$symvers"; then have MAP_SG_ERRORS; fi
 # 7.0: move_notify became invalidate_mappings.
 if grep -q '(\*invalidate_mappings)' "$dma_buf_h"; then have INVALIDATE_MAPPINGS; fi
 if grep -q '	dma_buf_attach	.*DMA_BUF' "$symvers"; then

@@ -25,11 +25,13 @@
  * @lock: protects everything below
  * @objects: struct importer_object, oldest first
  * @last_handle: handles are not used twice
+ * @failing: mappings for DEV_FAILING fail on its behalf
  */
 struct importer_session {
 	struct mutex lock; /* see above */
 	struct list_head objects;
 	u32 last_handle;
+	bool failing;
 };
 
 /**
@@ -74,6 +76,11 @@ long importer_io(struct importer_session *session, void __user *argp, bool write
 long importer_moves(struct importer_session *session, void __user *argp);
 void importer_undo_map(struct importer_object *obj);
 void importer_undo_attach(struct importer_object *obj);
+
+/* failing.c */
+void importer_set_failing_ops(struct device *dev);
+long importer_fail(struct importer_session *session, void __user *argp);
+void importer_undo_fail(struct importer_session *session);
 
 /* cpu.c */
 long importer_vmap(struct importer_session *session, void __user *argp);

@@ -41,6 +41,7 @@ static const struct device_limits limits[DMABUF_IMPORTER_NDEVICES] = {
 	[DMABUF_IMPORTER_DEV_SEG4K] = { MASK64, SZ_4K, ULONG_MAX },
 	[DMABUF_IMPORTER_DEV_SEG64K] = { MASK64, SZ_64K, ULONG_MAX },
 	[DMABUF_IMPORTER_DEV_BOUNDARY] = { MASK64, UINT_MAX, SZ_64K - 1 },
+	[DMABUF_IMPORTER_DEV_FAILING] = { MASK64, SZ_4K, ULONG_MAX },
 };
 
 static struct platform_device *devices[DMABUF_IMPORTER_NDEVICES];
@@ -262,6 +263,8 @@ static long dispatch(struct importer_session *session, unsigned int cmd, unsigne
 		return importer_refs(argp);
 	case DMABUF_IMPORTER_ABANDON:
 		return importer_abandon(session, argp);
+	case DMABUF_IMPORTER_FAIL:
+		return importer_fail(session, argp);
 	default:
 		return -ENOTTY;
 	}
@@ -296,6 +299,7 @@ static int importer_release(struct inode *inode, struct file *file)
 	struct importer_session *session = file->private_data;
 
 	drop_all(session, DMABUF_IMPORTER_ORDER_OLDEST);
+	importer_undo_fail(session);
 	mutex_destroy(&session->lock);
 	kfree(session);
 	return 0;
@@ -335,6 +339,9 @@ static int add_device(unsigned int i)
 		return PTR_ERR(devices[i]);
 
 	dev = &devices[i]->dev;
+	/* Before the mask: that is when the core decides what the device needs. */
+	if (i == DMABUF_IMPORTER_DEV_FAILING)
+		importer_set_failing_ops(dev);
 	err = dma_coerce_mask_and_coherent(dev, limits[i].dma_mask);
 	if (err)
 		return err;

@@ -13,83 +13,6 @@
 
 #define MAX_ENTRIES	64
 
-/* A buffer and a device's session; what both groups of tests start from. */
-struct imported {
-	struct baseline before;
-	struct source source;
-	size_t bytes;
-	int importer;
-	int dmabuf;
-};
-
-static bool import_layout(struct __test_metadata *_metadata, struct imported *self,
-			  const struct layout *layout)
-{
-	int device;
-
-	if (!source_open(_metadata, &self->source, layout))
-		return false;
-	self->importer = open_importer(_metadata);
-	if (self->importer < 0)
-		return false;
-	self->bytes = layout_pages(layout) * PAGE_BYTES;
-	baseline_take(&self->before);
-	device = open_device(_metadata);
-	self->dmabuf = export_source(device, &self->source);
-	ASSERT_LE(0, self->dmabuf);
-	close(device);
-	return true;
-}
-
-/* Attach a device and map the buffer for it. Return: the handle. */
-static int attach_and_map(struct __test_metadata *_metadata, const struct imported *self,
-			  unsigned int device, unsigned int direction)
-{
-	int handle = attach(self->importer, self->dmabuf, device, 0);
-	struct dmabuf_importer_map map;
-
-	ASSERT_LE(0, handle);
-	ASSERT_EQ(0, map_dma(self->importer, handle, direction, &map));
-	EXPECT_EQ(self->bytes, map.bytes);
-	return handle;
-}
-
-/* Check the whole buffer as @request of the importer reads it: READ or VREAD. */
-static void check_data(struct __test_metadata *_metadata, const struct imported *self,
-		       unsigned long request, int handle, unsigned int seed)
-{
-	void *data = calloc(1, self->bytes);
-
-	ASSERT_NE(NULL, data);
-	ASSERT_EQ(0, copy_data(self->importer, request, handle, 0, data, self->bytes));
-	EXPECT_EQ(0, check_buffer(_metadata, data, seed, self->source.layout));
-	free(data);
-}
-
-/* Write the whole buffer as @request of the importer does and find it in the source. */
-static void check_write(struct __test_metadata *_metadata, const struct imported *self,
-			unsigned long request, int handle)
-{
-	void *data = malloc(self->bytes);
-
-	ASSERT_NE(NULL, data);
-	fill_buffer(data, SEED_BUFFER, self->source.layout);
-	ASSERT_EQ(0, copy_data(self->importer, request, handle, 0, data, self->bytes));
-	free(data);
-}
-
-/* Check that the exported pages of the source, and only they, hold what a device wrote. */
-static void check_source(struct __test_metadata *_metadata, const struct imported *self)
-{
-	const struct layout *layout = self->source.layout;
-	size_t page;
-
-	for (page = 0; page < layout->pages; page++)
-		ASSERT_TRUE(check_page(_metadata, self->source.map + page * PAGE_BYTES,
-				       layout_exports(layout, page) ? SEED_BUFFER : SEED_SOURCE,
-				       page));
-}
-
 FIXTURE(table)
 {
 	struct imported imported;
@@ -307,7 +230,7 @@ TEST_F(table, write)
 	int handle = attach_and_map(_metadata, in, DMABUF_IMPORTER_DEV_DEFAULT,
 				    DMABUF_IMPORTER_FROM_DEVICE);
 
-	check_write(_metadata, in, DMABUF_IMPORTER_WRITE, handle);
+	write_data(_metadata, in, DMABUF_IMPORTER_WRITE, handle);
 	EXPECT_EQ(0, unmap_dma(in->importer, handle));
 	check_source(_metadata, in);
 	EXPECT_EQ(0, detach(in->importer, handle));
@@ -325,13 +248,22 @@ TEST_F(table, directions)
 		DMABUF_IMPORTER_FROM_DEVICE,
 	};
 	struct imported *in = &self->imported;
+	__u32 before, mapped;
 	size_t i;
 
+	/* This device counts what is mapped for it, in each direction, a page an entry. */
+	fail_mappings(in->importer, 0, &before);
 	for (i = 0; i < ARRAY_SIZE(directions); i++) {
-		int handle = attach_and_map(_metadata, in, DMABUF_IMPORTER_DEV_DEFAULT,
+		int handle = attach_and_map(_metadata, in, DMABUF_IMPORTER_DEV_FAILING,
 					    directions[i]);
+		int counted = fail_mappings(in->importer, 0, &mapped);
 
+		if (counted != -EOPNOTSUPP)
+			EXPECT_EQ(before + in->bytes / PAGE_BYTES, mapped);
 		EXPECT_EQ(0, unmap_dma(in->importer, handle));
+		EXPECT_EQ(counted, fail_mappings(in->importer, 0, &mapped));
+		if (counted != -EOPNOTSUPP)
+			EXPECT_EQ(before, mapped);
 		EXPECT_EQ(0, detach(in->importer, handle));
 	}
 }
@@ -457,7 +389,7 @@ TEST_F(table, vmap_write)
 
 	handle = vmap_buffer(in->importer, in->dmabuf, &address);
 	ASSERT_LE(0, handle);
-	check_write(_metadata, in, DMABUF_IMPORTER_VWRITE, handle);
+	write_data(_metadata, in, DMABUF_IMPORTER_VWRITE, handle);
 	EXPECT_EQ(0, vunmap_buffer(in->importer, handle));
 	check_source(_metadata, in);
 }
@@ -575,10 +507,171 @@ TEST_F(device, content)
 	EXPECT_EQ(0, detach(in->importer, handle));
 
 	handle = attach_and_map(_metadata, in, variant->index, DMABUF_IMPORTER_FROM_DEVICE);
-	check_write(_metadata, in, DMABUF_IMPORTER_WRITE, handle);
+	write_data(_metadata, in, DMABUF_IMPORTER_WRITE, handle);
 	EXPECT_EQ(0, unmap_dma(in->importer, handle));
 	EXPECT_EQ(0, detach(in->importer, handle));
 	check_source(_metadata, in);
+}
+
+FIXTURE(failing)
+{
+	struct imported imported;
+	__u32 mapped;
+	int expected;
+};
+
+/* A device that nothing can be mapped for, and why. */
+FIXTURE_VARIANT(failing)
+{
+	int error;
+	__u32 flags;
+};
+
+/* Guards: a failure of dma_map_sgtable() that is not looked at */
+FIXTURE_VARIANT_ADD(failing, no_memory)
+{
+	.error = ENOMEM,
+	.flags = 0,
+};
+
+/* Guards: an error that becomes another one */
+FIXTURE_VARIANT_ADD(failing, io)
+{
+	.error = EIO,
+	.flags = 0,
+};
+
+FIXTURE_VARIANT_ADD(failing, invalid)
+{
+	.error = EINVAL,
+	.flags = 0,
+};
+
+FIXTURE_VARIANT_ADD(failing, dynamic)
+{
+	.error = EIO,
+	.flags = DMABUF_IMPORTER_ATTACH_DYNAMIC,
+};
+
+FIXTURE_SETUP(failing)
+{
+	static const struct layout layout = {
+		.backing = SHMEM, .pages = 4, .nr_runs = 2, .runs = { { 2, 2 }, { 0, 1 } },
+	};
+
+	if (!import_layout(_metadata, &self->imported, &layout))
+		return;
+	self->expected = fail_mappings(self->imported.importer, variant->error, &self->mapped);
+	if (self->expected == -EOPNOTSUPP)
+		SKIP(return, "this kernel has no DMA operations of a device's own");
+	ASSERT_LT(0, self->expected);
+}
+
+FIXTURE_TEARDOWN(failing)
+{
+	__u32 mapped;
+
+	EXPECT_EQ(0, fail_mappings(self->imported.importer, 0, &mapped));
+	EXPECT_EQ(self->mapped, mapped);
+	close(self->imported.dmabuf);
+	close(self->imported.importer);
+	EXPECT_TRUE(check_baseline(_metadata, &self->imported.before));
+}
+
+/*
+ * Attach the device and map the buffer. Kernels up to 6.12 map it for an importer that
+ * wants to hear of moves when it attaches. Return: what failed first, or 0.
+ */
+static int try_device(const struct imported *in, __u32 flags, int *handle)
+{
+	struct dmabuf_importer_map map;
+
+	*handle = attach(in->importer, in->dmabuf, DMABUF_IMPORTER_DEV_FAILING, flags);
+	if (*handle < 0)
+		return *handle;
+	return map_dma(in->importer, *handle, DMABUF_IMPORTER_BIDIRECTIONAL, &map);
+}
+
+/*
+ * Guards: dma_map errors that importers do not get; an attachment that is no
+ * good after one
+ */
+TEST_F(failing, error)
+{
+	long long mappings = read_field(UDMABUF_IOV_TOTALS, "mappings ");
+	struct imported *in = &self->imported;
+	struct dmabuf_importer_map map;
+	int handle, again;
+
+	EXPECT_EQ(-self->expected, try_device(in, variant->flags, &handle));
+	EXPECT_EQ(-self->expected, try_device(in, variant->flags, &again));
+	EXPECT_EQ(mappings, read_field(UDMABUF_IOV_TOTALS, "mappings "));
+	EXPECT_EQ(0, fail_mappings(in->importer, 0, NULL));
+	if (handle >= 0) {
+		ASSERT_EQ(0, map_dma(in->importer, handle, DMABUF_IMPORTER_TO_DEVICE, &map));
+		check_data(_metadata, in, DMABUF_IMPORTER_READ, handle, SEED_SOURCE);
+	}
+	EXPECT_EQ(0, detach_all(in->importer));
+}
+
+/*
+ * Guards: a mapping that failed among those that begin and end of CPU access
+ * walk
+ */
+TEST_F(failing, others)
+{
+	struct imported *in = &self->imported;
+	int good, handle;
+	__u64 address;
+
+	good = attach_and_map(_metadata, in, DMABUF_IMPORTER_DEV_DEFAULT,
+			      DMABUF_IMPORTER_FROM_DEVICE);
+	EXPECT_EQ(-self->expected, try_device(in, variant->flags, &handle));
+	check_data(_metadata, in, DMABUF_IMPORTER_READ, good, SEED_SOURCE);
+	write_data(_metadata, in, DMABUF_IMPORTER_WRITE, good);
+	EXPECT_EQ(0, cpu_access(in->importer, DMABUF_IMPORTER_BEGIN, in->dmabuf,
+				DMABUF_IMPORTER_BIDIRECTIONAL));
+	EXPECT_EQ(0, cpu_access(in->importer, DMABUF_IMPORTER_END, in->dmabuf,
+				DMABUF_IMPORTER_BIDIRECTIONAL));
+	ASSERT_LE(0, vmap_buffer(in->importer, in->dmabuf, &address));
+	EXPECT_EQ(0, unmap_dma(in->importer, good));
+	check_source(_metadata, in);
+	good = attach_and_map(_metadata, in, DMABUF_IMPORTER_DEV_SEG64K,
+			      DMABUF_IMPORTER_TO_DEVICE);
+	check_data(_metadata, in, DMABUF_IMPORTER_READ, good, SEED_BUFFER);
+	EXPECT_EQ(0, detach_all(in->importer));
+}
+
+/*
+ * Guards: the table of a mapping that failed is not freed; the mapping itself
+ * is unmapped
+ */
+TEST_F(failing, memory)
+{
+	/* Each failure would lose a table of 1024 entries, 32 bytes each: 16 MiB in all. */
+	enum { PAGES = 1024, FAILURES = 512, MOST_KIB = 8 << 10 };
+	static const struct layout large = {
+		.backing = SHMEM, .pages = PAGES, .nr_runs = 1, .runs = { { 0, PAGES } },
+	};
+	struct imported *in = &self->imported;
+	struct imported many = *in;
+	long long available;
+	int device, handle, i;
+
+	ASSERT_TRUE(source_open(_metadata, &many.source, &large));
+	device = open_device(_metadata);
+	many.dmabuf = export_source(device, &many.source);
+	ASSERT_LE(0, many.dmabuf);
+	close(device);
+	available = read_field("/proc/meminfo", "MemAvailable:");
+	ASSERT_LT(0, available);
+	for (i = 0; i < FAILURES; i++) {
+		ASSERT_EQ(-self->expected, try_device(&many, variant->flags, &handle));
+		if (handle >= 0)
+			ASSERT_EQ(0, detach(in->importer, handle));
+	}
+	EXPECT_GE(MOST_KIB, available - read_field("/proc/meminfo", "MemAvailable:"));
+	close(many.dmabuf);
 }
 
 FIXTURE(abandon)
