@@ -39,7 +39,7 @@ class Test:
         name: the description; "" when it was left out.
         number: the number on the line; None when there is no result line.
         ok: what the line says; None when there is no result line.
-        directive: SKIP, TODO, XFAIL, XPASS, TIMEOUT, ERROR, or "".
+        directive: SKIP, TODO, XFAIL, XPASS, TIMEOUT, DIRTY, ERROR, or "".
         reason: what stands behind the directive, or behind the "#" when there is no directive.
         seconds: from the DURATION line.
         lines: diagnostics since the test began, without "# " and kernel prefix.
@@ -63,8 +63,8 @@ class Test:
     def own_status(self) -> Status:
         """What the result line alone says.
 
-        SKIP is valid with both words; TIMEOUT and ERROR imply "not ok"; an XFAIL may come as "ok"
-        (ksft_test_result_xfail) or "not ok". XPASS is a failure: the expectation is wrong now.
+        SKIP is valid with both words; TIMEOUT, DIRTY and ERROR imply "not ok"; an XFAIL may come as
+        "ok" (ksft_test_result_xfail) or "not ok". XPASS is a failure: the expectation is wrong now.
         """
         if self.ok is None:
             return Status.MISSING
@@ -73,6 +73,7 @@ class Test:
             "XFAIL": Status.XFAIL,
             "XPASS": Status.FAIL,
             "TIMEOUT": Status.TIMEOUT,
+            "DIRTY": Status.DIRTY,
             "ERROR": Status.ERROR,
         }
         if self.directive in by_directive:
@@ -80,6 +81,19 @@ class Test:
         if self.ok:
             return Status.PASS
         return Status.XFAIL if self.directive == "TODO" else Status.FAIL
+
+    @property
+    def kernel(self) -> tuple[str, ...]:
+        """What the kernel complained of meanwhile, each `<LEVEL>message`."""
+        return self._labelled("KERNEL: ")
+
+    @property
+    def dirt(self) -> tuple[str, ...]:
+        """What the test left other than it found it, each `what before -> after`."""
+        return self._labelled("DIRTY: ")
+
+    def _labelled(self, label: str) -> tuple[str, ...]:
+        return tuple(line.removeprefix(label) for line in self.lines if line.startswith(label))
 
     @property
     def status(self) -> Status:

@@ -13,7 +13,9 @@ kernel prefixes and an indentation in front:
     # Subtest: name
     #  RUN           name ...                   (kselftest_harness.h: name begins)
     #            OK  name                       (the same: name ended; FAIL, SKIP)
-    # DURATION name MICROSECONDS                (our selftests/include)
+    # DURATION name MICROSECONDS                (our selftests/include, as the next two)
+    # KERNEL: <LEVEL>message                    (what the kernel complained of meanwhile)
+    # DIRTY: what before -> after               (with "not ok N name # DIRTY what ...")
 
 Any other line is an unknown line: kept as a diagnostic, never a verdict.
 
@@ -43,7 +45,7 @@ _DURATION = re.compile(r"# DURATION (?P<name>\S.*?) (?P<number>[0-9]{1,15})\Z")
 _DIRECTIVE = re.compile(r"\s*([A-Za-z]+)(?![^\s:])[\s:]*(.*)\Z")
 _HASH = re.compile(r"(?<!\\)#")
 
-_DIRECTIVES = frozenset({"SKIP", "TODO", "XFAIL", "XPASS", "TIMEOUT", "ERROR"})
+_DIRECTIVES = frozenset({"SKIP", "TODO", "XFAIL", "XPASS", "TIMEOUT", "DIRTY", "ERROR"})
 
 
 class Kind(Enum):
@@ -72,7 +74,7 @@ class Line:
         number: of a result, the N of a plan, microseconds.
         ok: whether a result is "ok".
         name: description of a result, name of a test or subtest, reason of a bail-out.
-        directive: SKIP, TODO, XFAIL, XPASS, TIMEOUT, ERROR, or "".
+        directive: SKIP, TODO, XFAIL, XPASS, TIMEOUT, DIRTY, ERROR, or "".
         reason: what stands behind the directive, or behind the "#" when there is none.
     """
 

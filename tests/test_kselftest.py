@@ -39,7 +39,7 @@ def test_every_way_in_which_a_test_can_end(harness_selftest: Path, golden: Golde
     assert completed.status == 1
     output = re.sub(r"^(# DURATION \S+) \d+$", r"\1 N", completed.output, flags=re.M)
     # Only root sees the stack of a process, and it depends on the kernel.
-    output = re.sub(r"^# stack: .*\n", "", output, flags=re.M)
+    output = re.sub(r"^# STACK: .*\n", "", output, flags=re.M)
     golden.check("harness_selftest.tap", output)
 
 

@@ -12,6 +12,8 @@
  *  - -l prints one id a line, and -r with an unknown id fails.
  *  - Every line of output is one write(2), so nothing is lost or mixed when the kernel dies.
  *  - "# DURATION id microseconds" precedes each result.
+ *  - Where the environment asks for it, each test is named in the kernel's log, and must leave the
+ *    kernel as it found it (kselftest_dirt.h).
  *
  * KSFT_TIMEOUT_SCALE in the environment multiplies all timeouts: emulated machines are slow.
  */
@@ -23,6 +25,7 @@
 #endif
 #include <asm/types.h>
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -45,8 +48,8 @@
 
 #define TEST_TIMEOUT_DEFAULT	30	/* seconds */
 
-/* How long a killed process may take to die before it counts as stuck, in microseconds. */
-#define __KSFT_REAP_US		2000000LL
+/* How long a killed process may take to die before it counts as stuck; microseconds, scaled. */
+#define __KSFT_REAP_US		1000000LL
 
 #define __ksft_unused		__attribute__((__unused__))
 #define __ksft_constructor	__attribute__((constructor))
@@ -127,6 +130,16 @@ static void __attribute__((format(printf, 1, 2))) __ksft_print(const char *forma
 	while (write(STDOUT_FILENO, line, length) < 0 && errno == EINTR)
 		;
 }
+
+static inline long long __ksft_now_us(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec * 1000000LL + now.tv_nsec / 1000;
+}
+
+#include "kselftest_dirt.h"
 
 #define TH_LOG(fmt, ...) \
 	__ksft_print("# %s:%d:%s:" fmt, __FILE__, __LINE__, _metadata->name, ##__VA_ARGS__)
@@ -345,14 +358,6 @@ static inline bool __ksft_strings(struct __test_metadata *_metadata, const char 
 			     fixture_name##_##test_name##_run, _signal, _seconds) \
 	static void fixture_name##_##test_name(__KSFT_FIXTURE_ARGS(fixture_name))
 
-static inline long long __ksft_now_us(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000000LL + now.tv_nsec / 1000;
-}
-
 /*
  * Wait until the processes that waitid(@type, @id) names give an event or the deadline passes.
  * SIGCHLD is blocked in the runner, so that one that arrives before the wait is not lost.
@@ -384,27 +389,85 @@ static inline int __ksft_wait(idtype_t type, id_t id, int options, siginfo_t *in
 	}
 }
 
-/* Say where in the kernel a process is: for a test that hangs this is half of the answer. */
-static inline void __ksft_print_stack(pid_t pid)
+/* Read the first line of a file in /proc. Return: whether it could be read. */
+static inline bool __ksft_read_line(const char *folder, const char *name, char *line, size_t size)
 {
-	char path[32], line[256];
+	char path[320];
+	FILE *file;
+	bool good;
+
+	snprintf(path, sizeof(path), "%s/%s", folder, name);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	good = fgets(line, size, file);
+	fclose(file);
+	line[good ? strcspn(line, "\n") : 0] = '\0';
+	return good;
+}
+
+/* Say where in the kernel a thread is: for a test that hangs this is half of the answer. */
+static inline void __ksft_print_thread(const char *label, const char *folder)
+{
+	char stat[512], wchan[128], path[320], line[256], state;
 	FILE *stack;
 
-	snprintf(path, sizeof(path), "/proc/%d/stack", pid);
-	stack = fopen(path, "r");
-	if (!stack)
+	/* "17 (name with ) in it) D ..." */
+	if (!__ksft_read_line(folder, "stat", stat, sizeof(stat)) || !strrchr(stat, ')'))
 		return;
-	while (fgets(line, sizeof(line), stack)) {
+	state = strrchr(stat, ')')[2];
+	*(strrchr(stat, ')') + 1) = '\0';
+	if (!__ksft_read_line(folder, "wchan", wchan, sizeof(wchan)))
+		strcpy(wchan, "?");
+	__ksft_print("# %s: thread %s in state %c at %s", label, stat, state, wchan);
+	snprintf(path, sizeof(path), "%s/stack", folder);
+	stack = fopen(path, "re");
+	while (stack && fgets(line, sizeof(line), stack)) {
 		line[strcspn(line, "\n")] = '\0';
-		__ksft_print("# stack: %s", line);
+		__ksft_print("# %s:   %s", label, line);
 	}
-	fclose(stack);
+	if (stack)
+		fclose(stack);
+}
+
+/* Call __ksft_print_thread() for all threads of a process. */
+static inline void __ksft_print_threads(const char *label, const char *process)
+{
+	char tasks[300], folder[300];
+	struct dirent *task;
+	DIR *dir;
+
+	snprintf(tasks, sizeof(tasks), "/proc/%s/task", process);
+	dir = opendir(tasks);
+	while (dir && (task = readdir(dir))) {
+		if (!isdigit((unsigned char)task->d_name[0]))
+			continue;
+		snprintf(folder, sizeof(folder), "/proc/%.20s/task/%.20s", process, task->d_name);
+		__ksft_print_thread(label, folder);
+	}
+	if (dir)
+		closedir(dir);
+}
+
+/* Say where all processes of a test are. */
+static inline void __ksft_print_group(const char *label, pid_t group)
+{
+	DIR *dir = opendir("/proc");
+	struct dirent *process;
+
+	while (dir && (process = readdir(dir))) {
+		if (isdigit((unsigned char)process->d_name[0]) &&
+		    getpgid(atoi(process->d_name)) == group)
+			__ksft_print_threads(label, process->d_name);
+	}
+	if (dir)
+		closedir(dir);
 }
 
 /* Kill what is left of a test's process group. Return: whether all of it is gone. */
-static inline bool __ksft_kill_group(pid_t group)
+static inline bool __ksft_kill_group(pid_t group, int scale)
 {
-	long long deadline_us = __ksft_now_us() + __KSFT_REAP_US;
+	long long deadline_us = __ksft_now_us() + __KSFT_REAP_US * scale;
 	siginfo_t info;
 	int event;
 
@@ -415,7 +478,13 @@ static inline bool __ksft_kill_group(pid_t group)
 	return event < 0;
 }
 
-enum __ksft_verdict { __KSFT_OK, __KSFT_NOT_OK, __KSFT_SKIPPED, __KSFT_TIMEOUT };
+enum __ksft_verdict {
+	__KSFT_OK,
+	__KSFT_NOT_OK,
+	__KSFT_SKIPPED,
+	__KSFT_TIMEOUT,
+	__KSFT_DIRTY,
+};
 
 static inline enum __ksft_verdict __ksft_judge(const struct __test_metadata *test,
 					       const siginfo_t *info)
@@ -443,9 +512,12 @@ static inline enum __ksft_verdict __ksft_judge(const struct __test_metadata *tes
 	return __KSFT_OK;
 }
 
-/* Run one test in its own process and leave none of its processes behind. */
+/*
+ * Run one test in its own process and leave none of its processes behind, unless they are @stuck.
+ */
 static inline enum __ksft_verdict __ksft_supervise(struct __test_metadata *test,
-						   const void *variant, int scale, const char *id)
+						   const void *variant, int scale, const char *id,
+						   bool *stuck)
 {
 	enum __ksft_verdict verdict = __KSFT_TIMEOUT;
 	long long start_us = __ksft_now_us();
@@ -461,6 +533,7 @@ static inline enum __ksft_verdict __ksft_supervise(struct __test_metadata *test,
 	}
 	if (pid == 0) {
 		setpgid(0, 0);
+		__ksft_dirt_forget();
 		sigemptyset(&none);
 		sigprocmask(SIG_SETMASK, &none, NULL);
 		test->run(test, variant);
@@ -477,13 +550,13 @@ static inline enum __ksft_verdict __ksft_supervise(struct __test_metadata *test,
 	} else {
 		__ksft_print("# DURATION %s %lld", id, __ksft_now_us() - start_us);
 		__ksft_print("# %s: Test terminated by timeout", test->name);
-		__ksft_print_stack(pid);
+		__ksft_print_group("STACK", pid);
 		snprintf(test->outcome->reason, sizeof(test->outcome->reason),
 			 "after %d s", test->timeout * scale);
 	}
-	if (!__ksft_kill_group(pid)) {
-		__ksft_print("# TIMEOUT %s: a process is stuck in the kernel", id);
-		__ksft_print_stack(pid);
+	*stuck = !__ksft_kill_group(pid, scale);
+	if (*stuck) {
+		__ksft_print_group("STUCK", pid);
 		snprintf(test->outcome->reason, sizeof(test->outcome->reason),
 			 "stuck in the kernel");
 		verdict = __KSFT_TIMEOUT;
@@ -491,15 +564,32 @@ static inline enum __ksft_verdict __ksft_supervise(struct __test_metadata *test,
 	return verdict;
 }
 
+/*
+ * Run one test, look at what it left behind, and report. @over is set when no test may follow: in a
+ * kernel with dirt, or beside processes that cannot be killed.
+ */
 static inline enum __ksft_verdict
 __ksft_run(struct __test_metadata *test, const void *variant, int scale, const char *id,
-	   int number)
+	   int number, bool *over)
 {
-	enum __ksft_verdict verdict;
 	const char *reason = test->outcome->reason;
+	enum __ksft_verdict verdict;
+	char dirt[256];
+	bool stuck = false;
 
 	__ksft_print("#  RUN           %s ...", id);
-	verdict = __ksft_supervise(test, variant, scale, id);
+	__ksft_dirt_mark(id);
+	verdict = __ksft_supervise(test, variant, scale, id, &stuck);
+	*over = stuck && ksft_watches();
+	/* What a stuck process holds is no news. */
+	if (!stuck && __ksft_dirt_found(scale, dirt, sizeof(dirt))) {
+		*over = true;
+		if (verdict == __KSFT_OK || verdict == __KSFT_SKIPPED) {
+			verdict = __KSFT_DIRTY;
+			reason = dirt;
+		}
+	}
+	__ksft_report_log();
 	switch (verdict) {
 	case __KSFT_OK:
 		__ksft_print("#            OK  %s", id);
@@ -517,6 +607,10 @@ __ksft_run(struct __test_metadata *test, const void *variant, int scale, const c
 		__ksft_print("#          FAIL  %s", id);
 		__ksft_print("not ok %d %s # TIMEOUT %s", number, id, reason);
 		break;
+	case __KSFT_DIRTY:
+		__ksft_print("#          FAIL  %s", id);
+		__ksft_print("not ok %d %s # DIRTY %s", number, id, reason);
+		break;
 	}
 	return verdict;
 }
@@ -527,7 +621,8 @@ struct __ksft_plan {
 	char **wanted;		/* ids, NULL after the last; NULL for all tests */
 	int scale;
 	int number;
-	int tally[4];		/* by verdict */
+	int tally[5];		/* by verdict */
+	bool over;		/* no test may follow */
 };
 
 static inline bool __ksft_wanted(const struct __ksft_plan *plan, const char *id)
@@ -550,14 +645,14 @@ static inline void __ksft_visit(struct __ksft_plan *plan, const struct __fixture
 
 	snprintf(id, sizeof(id), "%s%s%s.%s", fixture->name, variant ? "." : "",
 		 variant ? variant->name : "", test->name);
-	if (!__ksft_wanted(plan, id))
+	if (plan->over || !__ksft_wanted(plan, id))
 		return;
 	plan->number++;
 	if (plan->action == __KSFT_LIST)
 		__ksft_print("%s", id);
 	else if (plan->action == __KSFT_RUN)
 		plan->tally[__ksft_run(test, variant ? variant->data : NULL, plan->scale, id,
-				       plan->number)]++;
+				       plan->number, &plan->over)]++;
 }
 
 /* Visit every test of every variant of every fixture, in the order of the source. */
@@ -600,7 +695,7 @@ static inline int test_harness_run(int argc, char **argv)
 	char *scale = getenv("KSFT_TIMEOUT_SCALE");
 	char *wanted[argc + 1];
 	struct __ksft_outcome *outcome;
-	bool list = false, bad;
+	bool list = false;
 	sigset_t child;
 	int option, count = 0;
 
@@ -647,13 +742,17 @@ static inline int test_harness_run(int argc, char **argv)
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	__ksft_print("TAP version 13");
 	__ksft_print("1..%d", plan.number);
+	if (!__ksft_dirt_start())
+		return KSFT_FAIL;
 	plan.action = __KSFT_RUN;
 	__ksft_walk(&plan, outcome);
-	__ksft_print("# Totals: pass:%d fail:%d skip:%d timeout:%d", plan.tally[__KSFT_OK],
-		     plan.tally[__KSFT_NOT_OK], plan.tally[__KSFT_SKIPPED],
-		     plan.tally[__KSFT_TIMEOUT]);
-	bad = plan.tally[__KSFT_NOT_OK] || plan.tally[__KSFT_TIMEOUT];
-	return bad ? KSFT_FAIL : KSFT_PASS;
+	__ksft_print("# Totals: pass:%d fail:%d skip:%d timeout:%d dirty:%d",
+		     plan.tally[__KSFT_OK], plan.tally[__KSFT_NOT_OK],
+		     plan.tally[__KSFT_SKIPPED], plan.tally[__KSFT_TIMEOUT],
+		     plan.tally[__KSFT_DIRTY]);
+	if (plan.over)
+		return KSFT_DIRTY;
+	return plan.tally[__KSFT_NOT_OK] || plan.tally[__KSFT_TIMEOUT] ? KSFT_FAIL : KSFT_PASS;
 }
 
 #define TEST_HARNESS_MAIN \

@@ -195,6 +195,21 @@ static inline size_t check_buffer(struct __test_metadata *_metadata, const void 
 	return wrong;
 }
 
+/*
+ * What each test must leave as it found it, where the runner looks (kselftest_dirt.h). Each CPU
+ * counts pins for itself; reading stat_refresh folds all counts into /proc/vmstat.
+ */
+#define DMABUF_INFO		"/sys/kernel/debug/dma_buf/bufinfo"
+#define STAT_REFRESH		"/proc/sys/vm/stat_refresh"
+
+#ifdef KSFT_WATCH
+KSFT_WATCH(dmabufs, "dma-bufs", .path = DMABUF_INFO, .key = "Total ")
+KSFT_WATCH(pins, "pinned pages", .path = "/proc/vmstat", .key = "nr_foll_pin_acquired ",
+	   .minus = "nr_foll_pin_released ", .refresh = STAT_REFRESH)
+KSFT_WATCH(buffers, "buffers of the driver", .path = UDMABUF_IOV_TOTALS, .key = "buffers ")
+KSFT_WATCH(charged, "charged pages", .path = UDMABUF_IOV_TOTALS, .key = "charged_pages ")
+#endif
+
 /* ---- Files in /proc and /sys */
 
 static inline long long read_number(const char *path)
@@ -260,7 +275,7 @@ static inline bool read_vm_flags(const void *address, char *flags, size_t size)
 /* Return: the number of dma-bufs that exist, or -1 without debugfs. */
 static inline long long count_dmabufs(void)
 {
-	return read_field("/sys/kernel/debug/dma_buf/bufinfo", "Total ");
+	return read_field(DMABUF_INFO, "Total ");
 }
 
 /* Wait up to five seconds until so many dma-bufs are left. Return: whether it came to that. */
@@ -279,15 +294,12 @@ static inline bool await_dmabufs(long long count)
 /* Return: long-term pins that somebody holds, in pages, or -1 for who is not root. */
 static inline long long count_pins(void)
 {
-	int refresh = open("/proc/sys/vm/stat_refresh", O_RDONLY);
+	int refresh = open(STAT_REFRESH, O_RDONLY);
 	char byte;
 
 	if (refresh < 0)
 		return -1;
-	/*
-	 * Each CPU counts for itself; reading this folds all counts into /proc/vmstat. What it
-	 * returns is a complaint about other counters.
-	 */
+	/* What it returns is a complaint about other counters. */
 	if (read(refresh, &byte, 1) < 0)
 		errno = 0;
 	close(refresh);

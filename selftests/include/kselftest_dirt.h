@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * kselftest_dirt.h: what a test must leave in the kernel as it found it. Part of our
+ * kselftest_harness.h, and asleep unless KSFT_SUITE is in the environment, which names the suite.
+ * Then
+ *
+ *  - /dev/kmsg is told of each test before it starts: "harness: test SUITE:ID". What the kernel
+ *    says from there on is the test's.
+ *  - after each test, warnings and worse of the kernel become diagnostics, "# KERNEL: <4>text".
+ *  - the state of the kernel is compared with that at the start of the program: taint, users of the
+ *    modules that KSFT_MODULES names, and the numbers that the tests declare with KSFT_WATCH().
+ *    What differs is dirt, "# DIRTY: what before -> now", and the program stops with KSFT_DIRTY:
+ *    in such a kernel no later result means anything.
+ *
+ * All this is done by the runner, between two tests. A test sees none of it.
+ */
+#ifndef KSELFTEST_DIRT_H
+#define KSELFTEST_DIRT_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A folder that stands for the root, to test this header. */
+#ifndef KSFT_ROOT
+#define KSFT_ROOT ""
+#endif
+
+/* Exit status beside those of kselftest.h: stopped, because the kernel is not as it was. */
+#define KSFT_DIRTY		5
+
+/*
+ * How long the kernel may take to give back what a process had (RCU, work queues, descriptors in
+ * flight), in microseconds and before scaling; and how often to look.
+ */
+#define __KSFT_SETTLE_US	200000LL
+#define __KSFT_LOOK_US		500
+
+#define __KSFT_MODULES		8
+/* More lines of the kernel than this are counted only. */
+#define __KSFT_MESSAGES		50
+/* Warnings are 4; 0 is worst. */
+#define __KSFT_WARNING		4
+
+/*
+ * A number that must come back to what it was: the first word of the file, or the first word behind
+ * @key at the start of a line; less the one behind @minus. Reading @refresh first makes it exact.
+ */
+struct __ksft_watch {
+	const char *what;
+	const char *path;
+	const char *key;
+	const char *minus;
+	const char *refresh;
+	bool final;		/* never comes back, so it is not waited for */
+	long long before;
+	long long now;
+	struct __ksft_watch *next;
+};
+
+struct __ksft_module {
+	struct __ksft_watch watch;
+	char what[80];
+	char path[96];
+};
+
+static struct {
+	const char *suite;	/* NULL: all this is asleep */
+	int log;		/* /dev/kmsg */
+	struct __ksft_watch *watches;
+	struct __ksft_module modules[__KSFT_MODULES];
+} __ksft_dirt = { .log = -1 };
+
+static inline void __ksft_watch_add(struct __ksft_watch *watch)
+{
+	struct __ksft_watch **end = &__ksft_dirt.watches;
+
+	while (*end)
+		end = &(*end)->next;
+	*end = watch;
+}
+
+/* Declare a number: KSFT_WATCH(bufs, "buffers", .path = "/...", .key = "Total "); */
+#define KSFT_WATCH(_symbol, _what, ...) \
+	static struct __ksft_watch _symbol##_watch = { .what = _what, __VA_ARGS__ }; \
+	static void __attribute__((constructor)) _symbol##_watch_register(void) \
+	{ \
+		__ksft_watch_add(&_symbol##_watch); \
+	}
+
+KSFT_WATCH(__ksft_taint, "taint", .path = "/proc/sys/kernel/tainted", .final = true)
+
+/* Whether the runner compares after each test what KSFT_WATCH() declares. */
+static inline bool ksft_watches(void)
+{
+	return __ksft_dirt.suite;
+}
+
+/* Read a file as far as it fits. Return: whether it could be read. */
+static inline bool __ksft_read(const char *path, char *text, size_t size)
+{
+	size_t length = 0;
+	char full[256];
+	ssize_t got;
+	int fd;
+
+	snprintf(full, sizeof(full), "%s%s", KSFT_ROOT, path);
+	fd = open(full, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	do {
+		got = read(fd, text + length, size - 1 - length);
+		if (got > 0)
+			length += got;
+	} while (got > 0 || (got < 0 && errno == EINTR));
+	close(fd);
+	text[length] = '\0';
+	return got == 0;
+}
+
+/* Return: the number behind the last @key that starts a line, or -1. */
+static inline long long __ksft_number(const char *text, const char *key)
+{
+	long long number = -1;
+	const char *line;
+
+	for (line = text; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (strncmp(line, key, strlen(key)))
+			continue;
+		number = strtoll(line + strlen(key), NULL, 10);
+		if (!*key)
+			break;
+	}
+	return number;
+}
+
+/* Return: the number that is watched, or -1 where it cannot be read. */
+static inline long long __ksft_look(const struct __ksft_watch *watch)
+{
+	static char text[1 << 16];
+	long long number;
+
+	/* What it returns is its opinion of other numbers. */
+	if (watch->refresh)
+		__ksft_read(watch->refresh, text, sizeof(text));
+	if (!__ksft_read(watch->path, text, sizeof(text)))
+		return -1;
+	number = __ksft_number(text, watch->key ? watch->key : "");
+	return watch->minus ? number - __ksft_number(text, watch->minus) : number;
+}
+
+/* Watch the users of the modules in a list with blanks. */
+static inline void __ksft_watch_modules(const char *names)
+{
+	struct __ksft_module *module = __ksft_dirt.modules;
+	const char *name;
+	int length;
+
+	for (name = names; *(name += strspn(name, " ")); name += length) {
+		length = strcspn(name, " ");
+		if (module == __ksft_dirt.modules + __KSFT_MODULES) {
+			__ksft_print("# UNWATCHED: users of %s: too many modules", name);
+			return;
+		}
+		snprintf(module->what, sizeof(module->what), "users of %.*s", length, name);
+		snprintf(module->path, sizeof(module->path), "/sys/module/%.*s/refcnt", length,
+			 name);
+		module->watch.what = module->what;
+		module->watch.path = module->path;
+		__ksft_watch_add(&module->watch);
+		module++;
+	}
+}
+
+/* Before the first test: note how things are. Return: whether that is possible. */
+static inline bool __ksft_dirt_start(void)
+{
+	const char *modules = getenv("KSFT_MODULES");
+	struct __ksft_watch *watch;
+
+	__ksft_dirt.suite = getenv("KSFT_SUITE");
+	if (!__ksft_dirt.suite)
+		return true;
+	__ksft_dirt.log = open(KSFT_ROOT "/dev/kmsg",
+			       O_RDWR | O_APPEND | O_NONBLOCK | O_CLOEXEC);
+	if (__ksft_dirt.log < 0) {
+		__ksft_print("Bail out! /dev/kmsg: %s", strerror(errno));
+		return false;
+	}
+	lseek(__ksft_dirt.log, 0, SEEK_END);
+	__ksft_watch_modules(modules ? modules : "");
+	for (watch = __ksft_dirt.watches; watch; watch = watch->next) {
+		watch->before = __ksft_look(watch);
+		if (watch->before < 0)
+			__ksft_print("# UNWATCHED: %s: not in %s", watch->what, watch->path);
+	}
+	return true;
+}
+
+/* Before each test: tell the kernel's log. */
+static inline void __ksft_dirt_mark(const char *id)
+{
+	char line[600];
+	int length;
+
+	if (!__ksft_dirt.suite)
+		return;
+	length = snprintf(line, sizeof(line), "<6>harness: test %s:%s\n", __ksft_dirt.suite, id);
+	if (write(__ksft_dirt.log, line, length) != length)
+		__ksft_print("# KERNEL: <4>no mark in /dev/kmsg: %s", strerror(errno));
+}
+
+/* In the process of a test: leave no trace. */
+static inline void __ksft_dirt_forget(void)
+{
+	if (__ksft_dirt.log >= 0)
+		close(__ksft_dirt.log);
+}
+
+/* Return: whether a line of /dev/kmsg is a warning of the kernel's own; @text is what it says. */
+static inline bool __ksft_warning(const char *line, unsigned int *priority, const char **text)
+{
+	unsigned long long sequence;
+
+	if (sscanf(line, "%u,%llu,", priority, &sequence) != 2)
+		return false;
+	*text = strchr(line, ';');
+	/* The facility, which stands above the level, is 0 for the kernel. */
+	return *text && *priority <= __KSFT_WARNING;
+}
+
+/* After each test: report what the kernel complained of. A read(2) gives one message. */
+static inline void __ksft_report_log(void)
+{
+	char record[8192], *line, *rest;
+	unsigned int priority;
+	const char *text;
+	int count = 0;
+	ssize_t got;
+
+	while (__ksft_dirt.suite) {
+		got = read(__ksft_dirt.log, record, sizeof(record) - 1);
+		if (got < 0 && errno == EPIPE)
+			__ksft_print("# KERNEL: <4>messages were overwritten before they were read");
+		else if (got <= 0)
+			break;
+		record[got > 0 ? got : 0] = '\0';
+		for (line = strtok_r(record, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest))
+			if (__ksft_warning(line, &priority, &text) && count++ < __KSFT_MESSAGES)
+				__ksft_print("# KERNEL: <%u>%s", priority, text + 1);
+	}
+	if (count > __KSFT_MESSAGES)
+		__ksft_print("# KERNEL: <4>%d more messages", count - __KSFT_MESSAGES);
+}
+
+/* Return: whether all is as it was, but for what never will be. */
+static inline bool __ksft_settled(void)
+{
+	struct __ksft_watch *watch;
+	bool settled = true;
+
+	for (watch = __ksft_dirt.watches; watch; watch = watch->next) {
+		watch->now = __ksft_look(watch);
+		settled &= watch->now == watch->before || watch->final;
+	}
+	return settled;
+}
+
+/*
+ * After each test: compare.
+ *
+ * Return: whether there is dirt; @reason then says what, in one line.
+ */
+static inline bool __ksft_dirt_found(int scale, char *reason, size_t size)
+{
+	long long deadline_us = __ksft_now_us() + __KSFT_SETTLE_US * scale;
+	struct __ksft_watch *watch;
+	size_t length = 0;
+
+	if (!__ksft_dirt.suite)
+		return false;
+	while (!__ksft_settled() && __ksft_now_us() < deadline_us)
+		usleep(__KSFT_LOOK_US);
+	for (watch = __ksft_dirt.watches; watch; watch = watch->next) {
+		if (watch->now == watch->before)
+			continue;
+		__ksft_print("# DIRTY: %s %lld -> %lld", watch->what, watch->before, watch->now);
+		if (length < size)
+			length += snprintf(reason + length, size - length, "%s%s %lld -> %lld",
+					   length ? ", " : "", watch->what, watch->before,
+					   watch->now);
+	}
+	return length;
+}
+
+#endif /* KSELFTEST_DIRT_H */
