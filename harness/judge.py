@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from harness import ktap
-from harness.results import Status, TestResult, VmEnd, VmExit
-from harness.transcript import Section, Transcript
+from harness.attribute import benign
+from harness.evidence import Blame, Death, Evidence, Suite, death_of, suites_of
+from harness.results import Status, TestResult
 
 # Exit statuses of a suite, as in kselftest.h (KSFT_PASS, KSFT_FAIL, KSFT_SKIP), and our own for
 # one that stopped because the kernel is no longer as it was.
@@ -22,6 +23,9 @@ _PASS, _FAIL, _SKIP, _STOPPED = 0, 1, 4, 5
 # Bits of /proc/sys/kernel/tainted that a test run may not set (Documentation/admin-guide/
 # tainted-kernels.rst). The others come from loading an unsigned module that is out of tree.
 _TAINTS = {5: "B (bad page)", 7: "D (oops)", 9: "W (warning)", 14: "L (soft lockup)"}
+
+# How a test's diagnostics report a kernel message of level warning or worse: `<LEVEL>TEXT`.
+_KERNEL = "KERNEL: "
 
 # Lines kept of a test's own output, from its start and from its end, and characters of each: the
 # whole is in results.ktap.
@@ -32,64 +36,11 @@ _PROBLEMS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Blame:
-    """A splat and the test that it is charged to, "suite:id"; None when it was no test's."""
-
-    test: str | None
-    title: str
-    lines: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evidence:
-    """All that is known of one VM.
-
-    Attributes:
-        number: of the VM in its run, from 1.
-        planned: the ids of the tests that it was to run.
-        expected: those of them that are to be judged here; the others ran again in a later VM.
-        told: what the guest said.
-        vm: how the VM ended.
-        blames: the splats on its console.
-    """
-
-    number: int
-    planned: tuple[str, ...]
-    expected: tuple[str, ...]
-    told: Transcript
-    vm: VmEnd
-    blames: tuple[Blame, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
     """Verdicts, and what else the reader should know (one line each)."""
 
     tests: tuple[TestResult, ...]
     problems: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Suite:
-    """A suite's output, parsed."""
-
-    section: Section
-    document: ktap.Document
-
-    @property
-    def running(self) -> str | None:
-        """The full id of the test that began and has no result."""
-        name = self.document.running
-        return None if name is None else f"{self.section.name}:{name}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Death:
-    """How a VM died: one phrase, and the test that was running."""
-
-    words: str
-    test: str | None
-    status: Status
 
 
 def judge(evidence: Evidence, *, release: str | None = None) -> Judgement:
@@ -100,12 +51,12 @@ def judge(evidence: Evidence, *, release: str | None = None) -> Judgement:
         release: the `uname -r` that was to be booted; None when any will do.
     """
     told = evidence.told
-    suites = _suites(told)
+    suites = suites_of(told)
     found: dict[str, list[ktap.Test]] = defaultdict(list)
     for suite in suites:
         for test in suite.document.tests:
-            found[_id(suite, test)].append(test)
-    death = _death(evidence, suites)
+            found[suite.full_id(test)].append(test)
+    death = death_of(evidence, suites)
     blames: dict[str | None, list[Blame]] = defaultdict(list)
     for blame in evidence.blames:
         blames[blame.test if blame.test in evidence.expected else None].append(blame)
@@ -154,28 +105,6 @@ def _no_vm(id_: str) -> TestResult:
     return TestResult(id=id_, status=Status.MISSING, reason="no VM was started for it")
 
 
-def settled(told: Transcript) -> frozenset[str]:
-    """Return the full ids of the tests that a VM is done with.
-
-    Those that reported, and the one that was running when the VM, or its suite, came to its end: a
-    later VM that ran it again would meet the same end.
-    """
-    suites = _suites(told)
-    done = {_id(suite, test) for suite in suites for test in suite.document.tests}
-    return frozenset(done | {suite.running for suite in suites if suite.running is not None})
-
-
-def _suites(told: Transcript) -> list[_Suite]:
-    return [
-        _Suite(section=section, document=ktap.parse(section.text, first_line=section.line))
-        for section in told.sections
-    ]
-
-
-def _id(suite: _Suite, test: ktap.Test) -> str:
-    return f"{suite.section.name}:{test.name or f'#{test.number}'}"
-
-
 def _result(id_: str, test: ktap.Test, status: Status, reason: str) -> TestResult:
     return TestResult(
         id=id_,
@@ -213,7 +142,15 @@ def _reported(id_: str, tests: list[ktap.Test]) -> TestResult:
     if len(tests) > 1:
         status = worst.status if not worst.status.good else Status.ERROR
         return _result(id_, worst, status, f"reported {len(tests)} times; {worst.reason}")
+    if worst.status.good and (said := _complaints(worst)):
+        return _result(id_, worst, Status.DIRTY, f"the kernel said: {'; '.join(said)}")
     return _result(id_, worst, worst.status, _reason(worst))
+
+
+def _complaints(test: ktap.Test) -> list[str]:
+    """Return what the guest found in the kernel's log: warnings and worse that mean something."""
+    said = (line.removeprefix(_KERNEL) for line in test.lines if line.startswith(_KERNEL))
+    return [message for message in said if not benign(message)]
 
 
 def _reason(test: ktap.Test) -> str:
@@ -232,30 +169,7 @@ def _unexpected(id_: str, tests: list[ktap.Test]) -> TestResult:
     return _result(id_, tests[-1], Status.ERROR, reason)
 
 
-def _death(evidence: Evidence, suites: list[_Suite]) -> _Death | None:
-    """Say how the VM died, and in which test; None when it lived to the end."""
-    told, vm = evidence.told, evidence.vm
-    if vm.exit is VmExit.CLEAN and told.ended:
-        return None
-    how = vm.describe() if vm.exit is not VmExit.CLEAN else "it stopped without the end marker"
-    if told.release is None:
-        words = f"the VM died before userspace ({how})"
-        return _Death(words=words, test=None, status=Status.CRASHED)
-    where, test = "before the first test", None
-    if suites:
-        last = suites[-1]
-        if last.section.status is not None:
-            where = f"after suite {last.section.name}"
-        elif last.running is not None:
-            where, test = f"in {last.running}", last.running
-        else:
-            where = f"in suite {last.section.name}, between tests"
-    # A kernel that answers is alive: it is the test that hangs.
-    status = Status.TIMEOUT if test is not None and vm.answered else Status.CRASHED
-    return _Death(words=f"the VM died {where} ({how})", test=test, status=status)
-
-
-def _unreported(id_: str, suites: list[_Suite], death: _Death | None) -> TestResult:
+def _unreported(id_: str, suites: list[Suite], death: Death | None) -> TestResult:
     """Judge a test that has no result line."""
     name = id_.partition(":")[0]
     mine = next((suite for suite in suites if suite.section.name == name), None)
@@ -279,7 +193,7 @@ def _unreported(id_: str, suites: list[_Suite], death: _Death | None) -> TestRes
     )
 
 
-def _last_words(id_: str, suite: _Suite | None) -> tuple[str, ...]:
+def _last_words(id_: str, suite: Suite | None) -> tuple[str, ...]:
     """What a test had printed when its suite's output ended."""
     if suite is None or suite.running != id_:
         return ()
@@ -295,7 +209,7 @@ def _describe_status(status: int) -> str:
     return f"exit status {status}"
 
 
-def _suite_entry(suite: _Suite, wanted: set[str]) -> list[TestResult]:
+def _suite_entry(suite: Suite, wanted: set[str]) -> list[TestResult]:
     """Return one ERROR for a suite that contradicts itself, none for a sound one."""
     section, document = suite.section, suite.document
     reasons = []
@@ -345,7 +259,7 @@ def _says_failed(test: ktap.Test) -> bool:
 
 
 def _vm_entries(
-    evidence: Evidence, death: _Death | None, release: str | None, blames: list[Blame]
+    evidence: Evidence, death: Death | None, release: str | None, blames: list[Blame]
 ) -> list[TestResult]:
     """Return what went wrong with the VM itself."""
     told, vm = evidence.told, f"vm-{evidence.number}"
@@ -380,7 +294,7 @@ def _taint_entries(evidence: Evidence) -> list[TestResult]:
     return []
 
 
-def _problems(evidence: Evidence, suites: list[_Suite]) -> tuple[str, ...]:
+def _problems(evidence: Evidence, suites: list[Suite]) -> tuple[str, ...]:
     transcript = evidence.told
     lines = []
     before = transcript.taint_before or 0

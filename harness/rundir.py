@@ -21,7 +21,8 @@ from pathlib import Path
 from harness import jsonfile, junit, transcript
 from harness.attribute import attribute
 from harness.errors import HarnessError
-from harness.judge import Blame, Evidence, judge, merge
+from harness.evidence import Blame, Evidence
+from harness.judge import judge, merge
 from harness.manifest import Manifest, load_manifest, vm_folder
 from harness.results import RunResult
 

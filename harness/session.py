@@ -8,16 +8,17 @@ a VM got none of them any further.
 
 import secrets
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from harness import transcript
 from harness.errors import HarnessError
+from harness.evidence import settled
 from harness.guestroot import Load, Plan, SuiteRun
-from harness.judge import settled
 from harness.kselftest import Suite
 from harness.lanes import Lane
 from harness.manifest import Manifest, VmRun, save_manifest, vm_folder
@@ -87,26 +88,30 @@ class Session:
         save_manifest(self._folder, self._manifest)
         with ThreadPoolExecutor(jobs) as pool:
             futures = [pool.submit(self._lane, lane) for lane in lanes]
-            try:
+            # Ctrl-C reaches this thread alone, and the pool waits for the others.
+            with self._all_or_none():
                 for future in futures:
                     future.result()
-            except BaseException:
-                # Ctrl-C reaches this thread alone, and the pool waits for the others.
-                pool.shutdown(wait=False, cancel_futures=True)
-                self._leash.pull()
-                raise
         return self._manifest
+
+    @contextmanager
+    def _all_or_none(self) -> Iterator[None]:
+        """End every VM when one thread cannot go on."""
+        try:
+            yield
+        except BaseException:
+            self._leash.pull()
+            raise
 
     def _lane(self, lane: Lane) -> None:
         left = [id_ for suite in lane.suites for id_ in suite.full_ids]
-        while left:
-            number, done = self._vm(lane, left)
-            rest = [id_ for id_ in left if id_ not in done]
-            if self._leash.pulled or len(rest) == len(left):
-                return
-            left = rest
-            if left and not self._one_more(number):
-                return
+        with self._all_or_none():
+            while left and not self._leash.pulled:
+                number, done = self._vm(lane, left)
+                rest = [id_ for id_ in left if id_ not in done]
+                if len(rest) == len(left) or (rest and not self._one_more(number)):
+                    return
+                left = rest
 
     def _one_more(self, last: int) -> bool:
         """Whether a lane may go on in a further VM; if not, its last one says so."""

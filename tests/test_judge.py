@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import judge as judging
-from harness.judge import Blame, Evidence, Judgement, merge, settled
+from harness.evidence import Blame, Evidence, settled
+from harness.judge import Judgement, merge
 from harness.results import RunResult, Status, TestResult, VmEnd, VmExit
 from harness.transcript import Section, Transcript, parse
 
@@ -396,6 +397,21 @@ def test_a_hang_is_judged_where_the_kernel_answers(answered: bool | None, status
     text = stream(("mmap", DYING, None), end=None)
     judgement = judge(EXPECTED[:2], parse(text, NONCE), vm)
     assert only(judgement, "mmap:a.two").status is status
+
+
+@pytest.mark.parametrize(
+    ("message", "status"),
+    [
+        ("<4>udmabuf_iov: this should not happen", Status.DIRTY),
+        ("<4>clocksource: Marking clocksource 'tsc' as unstable", Status.PASS),
+    ],
+)
+def test_a_kernel_message_is_dirt_unless_it_is_benign(message: str, status: Status) -> None:
+    output = MMAP.replace("ok 2", f"# KERNEL: {message}\nok 2")
+    judgement = judge(EXPECTED, parse(stream(("mmap", output, 0), ("sg", SG, 0)), NONCE), CLEAN)
+    two = only(judgement, "mmap:a.two")
+    assert two.status is status
+    assert (message in two.reason) == (status is Status.DIRTY)
 
 
 def test_a_taint_is_not_charged_twice() -> None:

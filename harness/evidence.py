@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What is known of one VM: what it was to run, what it said, how it ended, its splats. Pure."""
+
+from dataclasses import dataclass
+
+from harness import ktap
+from harness.results import Status, VmEnd, VmExit
+from harness.transcript import Section, Transcript
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blame:
+    """A splat and the test that it is charged to, "suite:id"; None when it was no test's."""
+
+    test: str | None
+    title: str
+    lines: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """All that is known of one VM.
+
+    Attributes:
+        number: of the VM in its run, from 1.
+        planned: the ids of the tests that it was to run.
+        expected: those of them that are to be judged here; the others ran again in a later VM.
+        told: what the guest said.
+        vm: how the VM ended.
+        blames: the splats on its console.
+    """
+
+    number: int
+    planned: tuple[str, ...]
+    expected: tuple[str, ...]
+    told: Transcript
+    vm: VmEnd
+    blames: tuple[Blame, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Suite:
+    """A suite's output, parsed."""
+
+    section: Section
+    document: ktap.Document
+
+    @property
+    def running(self) -> str | None:
+        """The full id of the test that began and has no result."""
+        name = self.document.running
+        return None if name is None else f"{self.section.name}:{name}"
+
+    def full_id(self, test: ktap.Test) -> str:
+        """Return the full id of one of its results."""
+        return f"{self.section.name}:{test.name or f'#{test.number}'}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Death:
+    """How a VM died: one phrase, and the test that was running."""
+
+    words: str
+    test: str | None
+    status: Status
+
+
+def settled(told: Transcript) -> frozenset[str]:
+    """Return the full ids of the tests that a VM is done with.
+
+    Those that reported, and the one that was running when the VM, or its suite, came to its end: a
+    later VM that ran it again would meet the same end.
+    """
+    suites = suites_of(told)
+    done = {suite.full_id(test) for suite in suites for test in suite.document.tests}
+    return frozenset(done | {suite.running for suite in suites if suite.running is not None})
+
+
+def suites_of(told: Transcript) -> list[Suite]:
+    """Return the suites of a transcript, parsed."""
+    return [
+        Suite(section=section, document=ktap.parse(section.text, first_line=section.line))
+        for section in told.sections
+    ]
+
+
+def death_of(evidence: Evidence, suites: list[Suite]) -> Death | None:
+    """Say how the VM died, and in which test; None when it lived to the end."""
+    told, vm = evidence.told, evidence.vm
+    if vm.exit is VmExit.CLEAN and told.ended:
+        return None
+    how = vm.describe() if vm.exit is not VmExit.CLEAN else "it stopped without the end marker"
+    if told.release is None:
+        words = f"the VM died before userspace ({how})"
+        return Death(words=words, test=None, status=Status.CRASHED)
+    where, test = "before the first test", None
+    if suites:
+        last = suites[-1]
+        if last.section.status is not None:
+            where = f"after suite {last.section.name}"
+        elif last.running is not None:
+            where, test = f"in {last.running}", last.running
+        else:
+            where = f"in suite {last.section.name}, between tests"
+    # A kernel that answers is alive: it is the test that hangs.
+    status = Status.TIMEOUT if test is not None and vm.answered else Status.CRASHED
+    return Death(words=f"the VM died {where} ({how})", test=test, status=status)
