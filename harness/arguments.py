@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The verbs of the command line and their options; what they do is in commands.py."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness import commands
+
+if TYPE_CHECKING:
+    _Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
+
+_SOURCE = Path(__file__).resolve().parent.parent
+
+_EPILOG = """\
+exit status:
+  0  all passed      1  a test failed      2  the harness could not judge
+  130  Ctrl-C        143  SIGTERM or SIGHUP
+
+examples:
+  harness check                            the default kernel, all tests
+  harness check --kernel 6.1 'mmap:*'      one family on Debian 12's kernel
+  harness check --kernel ~/linux           your own built tree
+  harness parse build/runs/latest          judge a run again, without a VM
+  harness kernels fetch 6.12               fill the cache while there is a network
+"""
+
+
+def parse(argv: Sequence[str] | None, *, strict: bool) -> argparse.Namespace:
+    """Parse a command line; on a bad one, or for --help, ends the program as argparse does.
+
+    Args:
+        argv: the words; None for the program's own.
+        strict: the default of options by which a check skips nothing.
+    """
+    parser = argparse.ArgumentParser(
+        prog="harness",
+        description="Build the driver, boot it in a VM on a real kernel, test and judge it.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _global_options(parser)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
+    _check(verbs)
+    _kernels(verbs)
+    _parse(verbs)
+    _lint(verbs, strict=strict)
+    _doctor(verbs)
+    _bench(verbs)
+    return parser.parse_args(argv)
+
+
+def _global_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--debug", action="store_true", help="log every command to stderr")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        metavar="DIR",
+        help="keep kernels and builds here (default: XDG cache)",
+    )
+    parser.add_argument(
+        "--source", type=Path, default=_SOURCE, metavar="DIR", help="work on this checkout"
+    )
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        metavar="DIR",
+        help="keep run folders here (default: build/runs in the checkout)",
+    )
+
+
+def _check(verbs: "_Verbs") -> None:
+    check = verbs.add_parser("check", help="build, boot, test, judge")
+    _kernel_option(check)
+    check.add_argument(
+        "tests",
+        nargs="*",
+        metavar="TEST",
+        help="run only these: globs over suite:fixture.variant.test, such as 'mmap:*'",
+    )
+    check.add_argument("--verbose", action="store_true", help="a row for every test that passed")
+    check.add_argument(
+        "--cold", action="store_true", help="boot each VM instead of restoring a snapshot"
+    )
+    check.add_argument(
+        "--jobs",
+        type=int,
+        choices=range(1, 65),
+        metavar="N",
+        help="VMs at a time (default: one a core, as far as memory goes, at most 4)",
+    )
+    check.set_defaults(run=commands.check)
+
+
+def _kernels(verbs: "_Verbs") -> None:
+    kernels = verbs.add_parser("kernels", help="list the kernels that can be named, or fetch one")
+    what = kernels.add_subparsers(dest="what", metavar="fetch")
+    fetch = what.add_parser("fetch", help="fetch a series from Debian's archive into the cache")
+    fetch.add_argument("series", nargs="+", metavar="SERIES", help="such as 6.12")
+    fetch.set_defaults(run=commands.fetch_kernels)
+    kernels.set_defaults(run=commands.list_kernels)
+
+
+def _parse(verbs: "_Verbs") -> None:
+    judge = verbs.add_parser("parse", help="judge a run folder again, without a VM")
+    judge.add_argument("folder", type=Path, metavar="RUN", help="such as build/runs/latest")
+    judge.add_argument("--verbose", action="store_true", help="a row for every test that passed")
+    judge.set_defaults(run=commands.parse)
+
+
+def _lint(verbs: "_Verbs", *, strict: bool) -> None:
+    lint = verbs.add_parser("lint", help="static tools over the tree, and over the C for kernels")
+    lint.add_argument(
+        "--kernel",
+        action="append",
+        default=[],
+        metavar="K",
+        help="only this one; can be repeated (default: those that are cached)",
+    )
+    lint.add_argument(
+        "--no-skip",
+        action="store_true",
+        default=strict,
+        help="all kernels; a tool that could be installed and is not is an error"
+        " (default where CI=true)",
+    )
+    lint.set_defaults(run=commands.lint)
+
+
+def _doctor(verbs: "_Verbs") -> None:
+    doctor = verbs.add_parser("doctor", help="what this host offers; proves KVM again by a boot")
+    _kernel_option(doctor)
+    doctor.set_defaults(run=commands.doctor)
+
+
+def _bench(verbs: "_Verbs") -> None:
+    bench = verbs.add_parser("bench", help="time each path, as ratios to stock virtme-ng")
+    _kernel_option(bench)
+    bench.add_argument(
+        "--rounds", type=int, choices=range(1, 101), default=3, metavar="N", help="1 to 100 (3)"
+    )
+    bench.set_defaults(run=commands.bench)
+
+
+def _kernel_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--kernel",
+        metavar="K",
+        help="a series (see `harness kernels`), a built kernel tree, a vmlinuz with its modules"
+        " folder, or 'host' (default: the matrix's)",
+    )
