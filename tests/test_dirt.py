@@ -77,6 +77,12 @@ def test_dirt_is_told_and_ends_the_program(program: Path, test: str, dirt: str) 
     assert told.lines[-1] == f"DIRTY: {dirt}"
 
 
+def test_a_taint_is_not_waited_for(program: Path) -> None:
+    """Else it would take 200 s, with this scale."""
+    completed = run(program, "global.taints", KSFT_TIMEOUT_SCALE="1000")
+    assert "# DIRTY: taint 4096 -> 4608\n" in completed.output
+
+
 def test_all_dirt_is_told(program: Path) -> None:
     completed = run(program, "global.taints_and_leaks")
     first, second = "taint 4096 -> 4608", "users of first 2 -> 3"

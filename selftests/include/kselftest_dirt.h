@@ -122,21 +122,17 @@ static inline bool __ksft_read(const char *path, char *text, size_t size)
 	return got == 0;
 }
 
-/* Return: the number behind the last @key that starts a line, or -1. */
+/* Return: the number behind the first @key that starts a line, or -1. */
 static inline long long __ksft_number(const char *text, const char *key)
 {
-	long long number = -1;
 	const char *line;
 
 	for (line = text; line; line = strchr(line, '\n')) {
 		line += *line == '\n';
-		if (strncmp(line, key, strlen(key)))
-			continue;
-		number = strtoll(line + strlen(key), NULL, 10);
-		if (!*key)
-			break;
+		if (!strncmp(line, key, strlen(key)))
+			return strtoll(line + strlen(key), NULL, 10);
 	}
-	return number;
+	return -1;
 }
 
 /* Return: the number that is watched, or -1 where it cannot be read. */
@@ -186,8 +182,7 @@ static inline bool __ksft_dirt_start(void)
 	__ksft_dirt.suite = getenv("KSFT_SUITE");
 	if (!__ksft_dirt.suite)
 		return true;
-	__ksft_dirt.log = open(KSFT_ROOT "/dev/kmsg",
-			       O_RDWR | O_APPEND | O_NONBLOCK | O_CLOEXEC);
+	__ksft_dirt.log = open(KSFT_ROOT "/dev/kmsg", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	if (__ksft_dirt.log < 0) {
 		__ksft_print("Bail out! /dev/kmsg: %s", strerror(errno));
 		return false;
