@@ -46,6 +46,7 @@ def parse(argv: Sequence[str] | None, *, strict: bool) -> argparse.Namespace:
     _kernels(verbs)
     _parse(verbs)
     _lint(verbs, strict=strict)
+    _shell(verbs)
     _doctor(verbs)
     _bench(verbs)
     return parser.parse_args(argv)
@@ -126,6 +127,15 @@ def _lint(verbs: "_Verbs", *, strict: bool) -> None:
         " (default where CI=true)",
     )
     lint.set_defaults(run=commands.lint)
+
+
+def _shell(verbs: "_Verbs") -> None:
+    shell = verbs.add_parser("shell", help="a VM to type in: driver loaded, tests at hand")
+    _kernel_option(shell)
+    shell.add_argument(
+        "--gdb", action="store_true", help="serve gdb; the guest says what to type on the host"
+    )
+    shell.set_defaults(run=commands.shell)
 
 
 def _doctor(verbs: "_Verbs") -> None:

@@ -9,6 +9,7 @@ from harness.lint import lint as run_lint
 from harness.lintreport import print_lint
 from harness.place import Place
 from harness.rundir import rejudge
+from harness.shell import shell as run_shell
 from harness.table import print_run
 
 
@@ -50,6 +51,12 @@ def fetch_kernels(arguments: argparse.Namespace, place: Place) -> int:
     store = runner.kernel_store(place)
     for series in arguments.series:
         store.fetch(series)
+    return 0
+
+
+def shell(arguments: argparse.Namespace, place: Place) -> int:
+    """`harness shell`: 0 when the VM ended as it was told to."""
+    run_shell(place, arguments.kernel or runner.default_kernel(place), gdb=arguments.gdb)
     return 0
 
 

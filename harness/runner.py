@@ -189,7 +189,7 @@ def trial(place: Place, ready: Ingredients, options: Options) -> Path:
         kernel=ready.kernel,
         accelerator=ready.accelerator,
         deadlines=patience(ready.accelerator),
-        cmdline=(_BUILTIN_OFF,) if ready.kernel.option("CONFIG_UDMABUF") == "y" else (),
+        cmdline=cmdline(ready.kernel),
     )
     lanes = plan_lanes(suites, jobs=options.jobs, seconds=before)
     with place.progress.phase("vm") as phase:
@@ -231,6 +231,11 @@ def _seconds_before(runs: Path) -> dict[str, float]:
     except HarnessError:
         return {}
     return {test.id: test.seconds for test in last.tests if test.seconds is not None}
+
+
+def cmdline(kernel: Kernel) -> tuple[str, ...]:
+    """Return the kernel parameters that the driver needs."""
+    return (_BUILTIN_OFF,) if kernel.option("CONFIG_UDMABUF") == "y" else ()
 
 
 def patience(accelerator: Accelerator) -> Deadlines:

@@ -87,25 +87,43 @@ def vng_argv(config: VmConfig, *, root: Path, results: Path) -> tuple[str, ...]:
         "-device virtserialport,bus=harness.0,chardev=harness,name=harness.results",
     )
     argv = (
+        *machine_argv(config, root=root),
+        "--verbose",
+        f"--qemu-opts={' '.join(qemu)}",
+        *("--", "/harness/run-tests"),
+    )
+    check_words(str(results))
+    return argv
+
+
+def machine_argv(config: VmConfig, *, root: Path) -> tuple[str, ...]:
+    """The words of vng's command line that make the machine, whatever is to run in it.
+
+    Raises:
+        BootError: a word that virtme-ng's shell line would break.
+    """
+    check_words(str(config.kernel.image), str(root), *config.cmdline)
+    return (
         *("vng", "--run", str(config.kernel.image)),
         *("--root", str(root), "--user", "root"),
         # As root on Debian 12 virtme-ng takes QEMU's old C virtiofsd for the Rust one and
         # waits 3.1 s for it (notes/peers.md 0.2).
         "--force-9p",
-        *("--disable-microvm", "--verbose"),
+        "--disable-microvm",
         *(() if config.accelerator.kvm else ("--disable-kvm",)),
         *("--memory", f"{config.memory}M", "--cpus", str(config.cpus)),
         *(word for item in (*_CMDLINE, *config.cmdline) for word in ("--append", item)),
-        f"--qemu-opts={' '.join(qemu)}",
-        *("--", "/harness/run-tests"),
     )
-    for word in (str(config.kernel.image), str(root), str(results), *config.cmdline):
+
+
+def check_words(*words: str) -> None:
+    """Refuse words that virtme-ng's shell line would break; raises BootError."""
+    for word in words:
         if unsafe := _UNSAFE.search(word):
             raise BootError(
                 f"virtme-ng cannot take {unsafe[0]!r} in {word!r}",
                 hint="move it to a path of plain letters, digits and ./_-+",
             )
-    return argv
 
 
 def run_vm(

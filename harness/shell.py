@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: GPL-2.0
+"""An interactive VM: what a check would boot, with its modules loaded and its tests at hand."""
+
+import shlex
+import shutil
+import socket
+import sys
+import tempfile
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import jinja2
+
+from harness import runner
+from harness.errors import HarnessError
+from harness.guestroot import Load, Plan, SuiteRun, make_guest_root
+from harness.place import Place
+from harness.vm import VmConfig, machine_argv
+
+_DATA = Path(__file__).parent
+_GUEST = ("guest/shell", "guest/symbols")
+# su takes the shell from here.
+_PASSWD = "root:x:0:0:root:/root:/harness/shell\n"
+
+
+class ShellError(HarnessError):
+    """There is nobody to talk to."""
+
+
+def shell(place: Place, kernel_name: str, *, gdb: bool) -> None:
+    """Boot a VM and leave it to the user until it ends.
+
+    Args:
+        place: where.
+        kernel_name: as in `--kernel`.
+        gdb: let QEMU serve gdb on a local port, and load the kernel where its symbols say.
+
+    Raises:
+        ShellError: the standard input is not a terminal.
+        HarnessError: something cannot be had, does not compile, or does not start.
+    """
+    if not sys.stdin.isatty():
+        raise ShellError(
+            "a shell needs a terminal", hint="`harness check` is for scripts, ssh -t for hosts"
+        )
+    ready = runner.prepare(place, kernel_name)
+    port = _free_port() if gdb else None
+    config = VmConfig(
+        kernel=ready.kernel,
+        accelerator=ready.accelerator,
+        deadlines=runner.patience(ready.accelerator),
+        cmdline=(*runner.cmdline(ready.kernel), *(("nokaslr",) if gdb else ())),
+    )
+    with tempfile.TemporaryDirectory(prefix="harness-") as scratch:
+        root = Path(scratch, "root")
+        _fill(root, place, ready, port)
+        served = () if port is None else (f"--qemu-opts=-gdb tcp:127.0.0.1:{port}",)
+        argv = (*machine_argv(config, root=root), *served)
+        Path(scratch, "home").mkdir()
+        hermit = place.spawner.with_env(HOME=f"{scratch}/home", TERM="linux")
+        with (
+            _terminal(),
+            hermit.spawn(
+                argv,
+                stdin=sys.stdin.fileno(),
+                stdout=sys.stdout.fileno(),
+                stderr=sys.stderr.fileno(),
+            ) as process,
+        ):
+            status = process.wait()
+    if status != 0:
+        raise ShellError(f"the VM ended with status {status}", hint="try `harness check` first")
+
+
+def _fill(root: Path, place: Place, ready: runner.Ingredients, port: int | None) -> None:
+    """Make the guest's root, with our shell in it."""
+    modules = (ready.driver.ko, *(one.ko for one in ready.helpers))
+    plan = Plan(
+        nonce="0",
+        loads=tuple(Load(ko=ko) for ko in modules),
+        suites=tuple(SuiteRun(name=one.name, binary=one.binary) for one in ready.selftests.suites),
+    )
+    make_guest_root(root, kernel=ready.kernel, plan=plan, spawner=place.spawner)
+    for name in _GUEST:
+        shutil.copy(_DATA / name, root / "harness")
+    (root / "etc/passwd").write_text(_PASSWD)
+    lines = (f"{ko.stem.replace('-', '_')} {ko}\n" for ko in modules)
+    (root / "harness/symbols.txt").write_text("".join(lines))
+    words = jinja2.Template(
+        (_DATA / "data/welcome.txt.j2").read_text(),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    ).render(
+        release=ready.kernel.release,
+        modules=[ko.stem for ko in modules],
+        suites=[one.name for one in ready.selftests.suites],
+        gdb="" if port is None else gdb_line(ready.kernel.image, port),
+    )
+    (root / "harness/welcome").write_text(words)
+
+
+def gdb_line(vmlinux: Path, port: int) -> str:
+    """Return the command that attaches gdb to the VM."""
+    return shlex.join(["gdb", str(vmlinux), "-ex", f"target remote 127.0.0.1:{port}"])
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _terminal() -> Iterator[None]:
+    """Give the terminal back as it was: QEMU has it raw, and may be killed."""
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
