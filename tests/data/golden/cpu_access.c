@@ -40,13 +40,6 @@ static const __u64 sync_flags[] = {
 	[START_UNKNOWN] = DMA_BUF_SYNC_START | DMA_BUF_SYNC_RW | 1 << 5,
 };
 
-static int sync_buffer(int dmabuf, __u64 flags)
-{
-	struct dma_buf_sync sync = { .flags = flags };
-
-	return call(dmabuf, DMA_BUF_IOCTL_SYNC, &sync);
-}
-
 FIXTURE(sync)
 {
 	struct baseline before;

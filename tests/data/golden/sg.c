@@ -310,12 +310,10 @@ TEST_F(table, source_write)
 	struct imported *in = &self->imported;
 	int handle = attach_and_map(_metadata, in, DMABUF_IMPORTER_DEV_DEFAULT,
 				    DMABUF_IMPORTER_BIDIRECTIONAL);
-	struct dma_buf_sync sync = { .flags = DMA_BUF_SYNC_START | DMA_BUF_SYNC_RW };
 
-	ASSERT_EQ(0, call(in->dmabuf, DMA_BUF_IOCTL_SYNC, &sync));
+	ASSERT_EQ(0, sync_buffer(in->dmabuf, DMA_BUF_SYNC_START | DMA_BUF_SYNC_RW));
 	fill_pages(in->source.map, SEED_BUFFER, variant->layout.pages);
-	sync.flags = DMA_BUF_SYNC_END | DMA_BUF_SYNC_RW;
-	ASSERT_EQ(0, call(in->dmabuf, DMA_BUF_IOCTL_SYNC, &sync));
+	ASSERT_EQ(0, sync_buffer(in->dmabuf, DMA_BUF_SYNC_END | DMA_BUF_SYNC_RW));
 	check_data(_metadata, in, DMABUF_IMPORTER_READ, handle, SEED_BUFFER);
 	EXPECT_EQ(0, detach_all(in->importer));
 }
