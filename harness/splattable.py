@@ -7,7 +7,7 @@ Pure but for reading the file once.
 import functools
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ _FAMILY = re.compile(r"(smp_call_function|synchronize_rcu)_\w+")
 _ADDRESS = re.compile(r"\b(?:0x[0-9a-fA-F]+|(?=[0-9a-f]*[0-9])[0-9a-f]{8,16})\b")
 _NUMBER = re.compile(r"(?<![A-Za-z_])[0-9]+(?![A-Za-z_])")
 _TITLE = 120
+_REMEMBERED = 10_000
 
 # The skip lists that hold for every class.
 _ALWAYS = ("report", "sanitizer", "string", "alloc", "lock", "sched", "user", "entry", "object")
@@ -35,6 +36,7 @@ class Wording:
 
     kind: str
     hint: tuple[str, ...]
+    lead: tuple[str, ...] = ()
     match: re.Pattern[str]
     title: str
     place: str = "trace"
@@ -61,24 +63,36 @@ class Table:
     """All wordings.
 
     Attributes:
-        hints: shortest literals; a message without any of them is no splat.
+        hints: the shortest literals, each with the wordings it can be a hint of; a message without
+            any of them is no splat.
+        either: matches a line that some of the refinements match.
     """
 
     wordings: tuple[Wording, ...]
     refinements: tuple[Refinement, ...]
+    either: re.Pattern[str]
     ignore: re.Pattern[str]
     benign: re.Pattern[str]
     skip: Mapping[str, str]
-    gate: re.Pattern[str]
-    name: re.Pattern[str]
-    hints: tuple[bytes, ...]
-    _skips: dict[tuple[str, ...], re.Pattern[str]] = field(default_factory=dict)
+    hints: Mapping[str, tuple[int, ...]]
+    _skips: dict[tuple[str, ...], "_Names"] = field(default_factory=dict)
 
-    def find(self, text: str) -> tuple[Wording, re.Match[str]] | None:
-        """Return the first wording a message has, and where; None when it is no splat."""
-        for wording in self.wordings:
-            if any(hint in text for hint in wording.hint) and (found := wording.match.search(text)):
-                return None if self.ignore.search(text) else (wording, found)
+    def find(
+        self, text: str, among: Iterable[int] | None = None
+    ) -> tuple[Wording, re.Match[str]] | None:
+        """Return the first wording a message has, and where; None when it is no splat.
+
+        Args:
+            text: the message without its prefixes.
+            among: places of the wordings that its hints leave possible, ascending; None: all.
+        """
+        for place in range(len(self.wordings)) if among is None else among:
+            wording = self.wordings[place]
+            for hint in wording.hint:
+                if hint in text:
+                    if found := wording.match.search(text):
+                        return None if self.ignore.search(text) else (wording, found)
+                    break
         return None
 
     def harmless(self, text: str) -> bool:
@@ -86,19 +100,13 @@ class Table:
         found = self.benign.match(text)
         return found is not None and self.find(text[found.end() :]) is None
 
-    def hinted(self, data: bytes) -> bool:
-        """Tell whether these bytes may hold a splat: much faster than find()."""
-        for hint in self.hints:  # noqa: SIM110 - any() takes twice as long
-            if hint in data:
-                return True
-        return False
-
-    def refine(self, texts: Iterable[str]) -> Refinement | None:
+    def refine(self, texts: Sequence[str]) -> Refinement | None:
         """Return what the lines between "cut here" and the trace say about a WARNING or a BUG."""
-        for text in texts:
-            for one in self.refinements:
-                if one.match.search(text):
-                    return one
+        if self.either.search("\n".join(texts)):
+            for text in texts:
+                for one in self.refinements:
+                    if one.match.search(text):
+                        return one
         return None
 
     def blame(self, wording: Wording, frames: tuple[str, ...]) -> int:
@@ -108,36 +116,51 @@ class Table:
         When all frames are of that sort, the innermost is blamed that does not just report.
         """
         if wording.place == "entry":
-            return self._entry(frames, self._skipped((*_ALWAYS, *wording.skip)))
+            return self._entry(frames, self._names(*_ALWAYS, *wording.skip))
         for names in ((*_ALWAYS, *wording.skip), _REPORTING):
-            skipped = self._skipped(names)
+            skipped = self._names(*names)
             for n, function in enumerate(frames):
-                if not skipped.fullmatch(function):
+                if not skipped[function]:
                     return n
         return 0 if frames else -1
 
-    def _entry(self, frames: tuple[str, ...], skipped: re.Pattern[str]) -> int:
+    def _entry(self, frames: tuple[str, ...], skipped: "_Names") -> int:
         """Return the index of the outermost frame below the first gate that is to blame."""
         best = -1
+        telling, gates = self._names("@name"), self._names("@gate")
         for n, function in enumerate(frames):
-            if self.name.match(function):
+            if telling[function]:
                 return n
-            if best >= 0 and self.gate.fullmatch(function):
+            if best >= 0 and gates[function]:
                 return best
             # A wrapper of the kernel's own tells more than nothing, and less than its inside.
-            if not skipped.fullmatch(function) and not self.gate.fullmatch(function):
+            if not skipped[function] and not gates[function]:
                 best = n
         return best if best >= 0 or not frames else 0
 
     def callers(self, wording: Wording, frames: tuple[str, ...], at: int, number: int) -> list[str]:
         """Return the next functions outwards that are not skipped."""
-        skipped = self._skipped((*_ALWAYS, *wording.skip))
-        return [one for one in frames[at + 1 :] if not skipped.fullmatch(one)][:number]
+        skipped = self._names(*_ALWAYS, *wording.skip)
+        return [one for one in frames[at + 1 :] if not skipped[one]][:number]
 
-    def _skipped(self, names: tuple[str, ...]) -> re.Pattern[str]:
-        if names not in self._skips:
-            self._skips[names] = re.compile("|".join(self.skip[name] for name in names))
-        return self._skips[names]
+    def _names(self, *lists: str) -> "_Names":
+        if lists not in self._skips:
+            self._skips[lists] = _Names("|".join(self.skip[name] for name in lists))
+        return self._skips[lists]
+
+
+class _Names(dict[str, bool]):
+    """Whether a function is in some lists; the same ones are asked for again and again."""
+
+    def __init__(self, pattern: str) -> None:
+        super().__init__()
+        self._pattern = re.compile(pattern)
+
+    def __missing__(self, function: str) -> bool:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        self[function] = self._pattern.fullmatch(function) is not None
+        return self[function]
 
 
 def named(function: str) -> str:
@@ -163,6 +186,7 @@ def _wording(entry: dict[str, Any]) -> Wording:
             **entry,
             "match": re.compile(entry["match"]),
             "hint": tuple(entry["hint"]),
+            "lead": tuple(entry.get("lead", ())),
             "skip": tuple(entry.get("skip", ())),
         }
     )
@@ -173,17 +197,31 @@ def table() -> Table:
     """Return the table. A mistake in it is ours: any exception is a bug."""
     data = tomllib.loads(_FILE.read_text())
     wordings = tuple(map(_wording, data["splat"]))
-    hints = {hint for wording in wordings for hint in wording.hint}
-    shortest = (one for one in hints if not any(o in one for o in hints if o != one))
     return Table(
         wordings=wordings,
         refinements=tuple(
             Refinement(**{**entry, "match": re.compile(entry["match"])}) for entry in data["refine"]
         ),
+        either=re.compile(_one_of(entry["match"] for entry in data["refine"]), re.MULTILINE),
         ignore=re.compile("|".join(data["ignore"]["match"])),
         benign=re.compile(r"(?:<[0-9]>)?(?=" + _one_of(data["benign"]["match"]) + ")"),
-        skip={name: _one_of(patterns) for name, patterns in data["skip"].items()},
-        gate=re.compile(_one_of(data["entry"]["gate"])),
-        name=re.compile(_one_of(data["entry"]["name"])),
-        hints=tuple(sorted(one.encode() for one in shortest)),
+        skip={
+            **{name: _one_of(patterns) for name, patterns in data["skip"].items()},
+            "@gate": _one_of(data["entry"]["gate"]),
+            "@name": _one_of(data["entry"]["name"]) + ".*",
+        },
+        hints=_hints(wordings),
     )
+
+
+def _hints(wordings: tuple[Wording, ...]) -> dict[str, tuple[int, ...]]:
+    every = {hint for wording in wordings for hint in wording.lead or wording.hint}
+    shortest = (one for one in every if not any(o in one for o in every if o != one))
+    return {
+        one: tuple(
+            place
+            for place, wording in enumerate(wordings)
+            if any(one in hint for hint in wording.lead or wording.hint)
+        )
+        for one in sorted(shortest)
+    }
