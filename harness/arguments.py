@@ -49,6 +49,7 @@ def parse(argv: Sequence[str] | None, *, strict: bool) -> argparse.Namespace:
     _shell(verbs)
     _doctor(verbs)
     _bench(verbs)
+    _mutate(verbs)
     return parser.parse_args(argv)
 
 
@@ -151,6 +152,31 @@ def _bench(verbs: "_Verbs") -> None:
         "--rounds", type=int, choices=range(1, 101), default=3, metavar="N", help="1 to 100 (3)"
     )
     bench.set_defaults(run=commands.bench)
+
+
+def _mutate(verbs: "_Verbs") -> None:
+    mutate = verbs.add_parser("mutate", help="break the driver on purpose: do the tests see it?")
+    _kernel_option(mutate)
+    mutate.add_argument(
+        "mutants", nargs="*", metavar="MUTANT", help="globs over names (default: all)"
+    )
+    mutate.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="only those of a bug or a file, such as 'B*' or pin.c; can be repeated",
+    )
+    mutate.add_argument(
+        "--since", metavar="REV", help="only those of lines of the driver that changed since then"
+    )
+    mutate.add_argument("--quick", action="store_true", help="only the subset for every change")
+    mutate.add_argument(
+        "--all-tests", action="store_true", help="run every test on each, not just the expected"
+    )
+    mutate.add_argument("--fresh", action="store_true", help="judge again what is known already")
+    mutate.add_argument("--list", action="store_true", help="only say which they are")
+    mutate.set_defaults(run=commands.mutate)
 
 
 def _kernel_option(parser: argparse.ArgumentParser) -> None:

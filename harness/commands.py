@@ -7,6 +7,8 @@ from functools import partial
 from harness import benchmark, doctoring, runner
 from harness.lint import lint as run_lint
 from harness.lintreport import print_lint
+from harness.mutate import Choice, list_mutants
+from harness.mutate import mutate as run_mutants
 from harness.place import Place
 from harness.rundir import rejudge
 from harness.shell import shell as run_shell
@@ -77,3 +79,18 @@ def bench(arguments: argparse.Namespace, place: Place) -> int:
     return benchmark.bench(
         place, arguments.kernel or runner.default_kernel(place), rounds=arguments.rounds
     )
+
+
+def mutate(arguments: argparse.Namespace, place: Place) -> int:
+    """`harness mutate`: 0 all caught, 1 one survived, 2 one could not be judged."""
+    choice = Choice(
+        names=tuple(arguments.mutants),
+        only=tuple(arguments.only),
+        since=arguments.since,
+        quick=arguments.quick,
+    )
+    if arguments.list:
+        list_mutants(place, choice)
+        return 0
+    kernel = arguments.kernel or runner.default_kernel(place)
+    return run_mutants(place, kernel, choice, all_tests=arguments.all_tests, fresh=arguments.fresh)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """Build one out-of-tree module for one kernel, out of the checkout's sight, cached by content.
 
-modules/NAME-KEY/   what was built: NAME.ko, build.json, build.log
+modules/NAME-KEY/   what was built: NAME.ko, build.json, build.log (or on another shelf)
 work/NAME-WHERE/    private copy of the sources with kbuild's objects, for the next edit
 """
 
@@ -90,6 +90,7 @@ def build_module(
     spawner: Spawner,
     progress: Progress,
     flags: Sequence[str] = (),
+    shelf: str = "modules",
 ) -> ModuleBuild:
     """Build a module, or return it from the cache in milliseconds.
 
@@ -99,6 +100,7 @@ def build_module(
         cache: the user's cache folder of this project.
         progress: making a build root is a phase of its own.
         flags: more for the compiler (KCFLAGS).
+        shelf: folder of the cache for what is built; each keeps its own newest builds.
 
     Raises:
         ModuleBuildError: it does not compile.
@@ -110,7 +112,7 @@ def build_module(
     sources = read_sources(source)
     toolchain = choose_toolchain(kernel, cache=cache, spawner=spawner, progress=progress)
     where = (kernel_id(kernel), toolchain.compiler, toolchain.version, *flags)
-    entry = cache / "modules" / f"{name}-{_key(*where, name, sources=sources)}"
+    entry = cache / shelf / f"{name}-{_key(*where, name, sources=sources)}"
     found = _load(entry, name)
     if found is None:
         work = cache / "work" / f"{name}-{_key(*where, str(source.absolute()))[:16]}"

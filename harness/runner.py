@@ -31,7 +31,7 @@ from harness.progress import Phase
 from harness.results import RunResult, VmExit
 from harness.run import Leash, Spawner
 from harness.rundir import VERDICTS, new_run, rejudge
-from harness.session import Boot, Session
+from harness.session import MORE, Boot, Session
 from harness.spec import Spec, load_specs
 from harness.vm import VmConfig, VmOutcome, run_vm
 from harness.warm import run_warm
@@ -86,11 +86,13 @@ class Options:
         patterns: globs over full ids; none means all.
         cold: boot every VM instead of restoring a snapshot.
         jobs: how many VMs run at a time.
+        more: VMs for what a crash, hang or dirt left over.
     """
 
     patterns: tuple[str, ...] = ()
     cold: bool = False
     jobs: int = field(default_factory=default_jobs)
+    more: int = MORE
 
 
 def kernel_store(place: Place) -> KernelStore:
@@ -170,7 +172,7 @@ def trial(place: Place, ready: Ingredients, options: Options) -> Path:
     """Run the tests that are asked for in VMs.
 
     Args:
-        place: where.
+        place: where; whoever pulls its spawner's leash ends the VMs.
         ready: what is run.
         options: how.
 
@@ -183,7 +185,7 @@ def trial(place: Place, ready: Ingredients, options: Options) -> Path:
     suites = _select(ready.selftests.suites, options.patterns)
     before = _seconds_before(place.runs)
     folder = new_run(place.runs, ready.kernel.release)
-    leash = Leash()
+    leash = place.spawner.leash or Leash()
     spawner = replace(place.spawner, log=folder / "commands.log", leash=leash)
     config = VmConfig(
         kernel=ready.kernel,
@@ -202,6 +204,7 @@ def trial(place: Place, ready: Ingredients, options: Options) -> Path:
             patience=1 if ready.accelerator.kvm else _TCG_PATIENCE,
             leash=leash,
             on_line=_Counter(phase, suites).line,
+            most=options.more,
         )
         done = session.run(lanes, jobs=options.jobs)
         phase.done(_vm_words(done, config))
@@ -243,12 +246,16 @@ def patience(accelerator: Accelerator) -> Deadlines:
     return _KVM if accelerator.kvm else _TCG
 
 
-def build_driver(place: Place, kernel: Kernel, source: Path) -> ModuleBuild:
+def build_driver(
+    place: Place, kernel: Kernel, source: Path, *, shelf: str = "modules"
+) -> ModuleBuild:
     """Build the driver from a folder of sources; raises HarnessError."""
-    return _module(place, kernel, source, DRIVER)
+    return _module(place, kernel, source, DRIVER, shelf=shelf)
 
 
-def _module(place: Place, kernel: Kernel, source: Path, name: str) -> ModuleBuild:
+def _module(
+    place: Place, kernel: Kernel, source: Path, name: str, *, shelf: str = "modules"
+) -> ModuleBuild:
     return build_module(
         source,
         kernel,
@@ -256,6 +263,7 @@ def _module(place: Place, kernel: Kernel, source: Path, name: str) -> ModuleBuil
         cache=place.cache,
         spawner=place.spawner,
         progress=place.progress,
+        shelf=shelf,
     )
 
 

@@ -28,7 +28,7 @@ from harness.vm import VmConfig, VmOutcome
 
 # VMs that a run may take beyond one a lane. A driver that breaks in every test would take hundreds,
 # and after so many the reader knows.
-_MORE = 24
+MORE = 24
 
 
 class Boot(Protocol):
@@ -66,7 +66,7 @@ class Session:
         patience: int,
         leash: Leash,
         on_line: Callable[[bytes], None] = lambda line: None,
-        most: int = _MORE,
+        most: int = MORE,
     ) -> None:
         self._folder = folder
         self._manifest = manifest

@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`harness mutate`: which mutants, which tests, what counts as caught, what is known already.
+The VMs are a table of which test turns red on which driver."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from harness import mutantbench, mutate, runner
+from harness.accel import Accelerator
+from harness.errors import HarnessError
+from harness.kernel import Kernel
+from harness.kmod import ModuleBuild, ModuleBuildError, read_sources
+from harness.kselftest import SelftestBuild, Suite
+from harness.mutantstate import Kept, State
+from harness.mutate import Choice
+from harness.mutation import Mutation
+from harness.place import Place
+from harness.progress import Progress
+from harness.results import RunResult, Status, TestResult, VmEnd, VmExit
+from harness.run import LeashError, Spawner
+from harness.runner import Ingredients, Options
+from harness.spec import Spec
+from tests.test_vm import fake_kernel
+
+TESTS = {"mmap": ("map.content", "map.past_end"), "sg": ("table.read",)}
+HEADER = "SPDX-License-Identifier: GPL-2.0\nBug: {bug}\nWrong: it\nExpect: {expect}\n{more}\n"
+PATCH = "--- a/module/{file}\n+++ b/module/{file}\n@@ -1 +1 @@\n-good\n+{name}\n"
+
+
+@dataclass(slots=True, kw_only=True)
+class Lab:
+    """A checkout with mutants, and what the tests say of a driver by the word in its sources."""
+
+    place: Place
+    ready: Ingredients
+    says: dict[str, dict[str, Status]] = field(default_factory=dict)
+    errors: dict[str, Exception] = field(default_factory=dict)
+    runs: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
+    during: Callable[[str, Place], None] = lambda word, place: None
+
+    def mutant(
+        self, name: str, expect: str = "mmap:*", bug: str = "own", more: str = "", file: str = "a.c"
+    ) -> None:
+        text = HEADER.format(bug=bug, expect=expect, more=more)
+        path = self.place.source / mutate.MUTANTS / f"{name}.patch"
+        path.write_text(text + PATCH.format(name=name, file=file))
+
+    def mutate(self, *names: str, fresh: bool = False, all_tests: bool = False) -> int:
+        choice = Choice(names=names)
+        return mutate.mutate(self.place, "6.12", choice, fresh=fresh, all_tests=all_tests)
+
+    def build(self, place: Place, kernel: Kernel, source: Path, *, shelf: str) -> ModuleBuild:
+        assert shelf != "modules", "mutants would push the driver's builds out of the cache"
+        word = (source / "a.c").read_text().strip()
+        if word == "broken":
+            raise ModuleBuildError("does not compile", lines=(), log=source, hint="mend it")
+        return module(place.cache / f"{word}.ko", word)
+
+    def trial(self, place: Place, ready: Ingredients, options: Options) -> Path:
+        word = ready.driver.ko.stem
+        ids = ready.selftests.full_ids
+        self.runs.append((word, ids))
+        self.during(word, place)
+        if word in self.errors:
+            raise self.errors[word]
+        verdicts = self.says.get(word, {})
+        tests = [
+            TestResult(id=id_, status=verdicts.get(id_, Status.PASS), reason="why") for id_ in ids
+        ]
+        tests += [
+            TestResult(id=id_, status=status) for id_, status in verdicts.items() if "vm" in id_
+        ]
+        folder = place.runs / f"{word}-{len(self.runs)}"
+        folder.mkdir(parents=True)
+        result = RunResult(
+            kernel="6.12",
+            release="6.12.1",
+            accelerator="tcg",
+            vms=(VmEnd(exit=VmExit.CLEAN),),
+            tests=tuple(tests),
+        )
+        (folder / "results.json").write_text(result.to_json())
+        return folder
+
+    def ran(self) -> list[tuple[str, tuple[str, ...]]]:
+        """What was run since the last call, in any order."""
+        runs = sorted(self.runs)
+        self.runs.clear()
+        return runs
+
+    def said(self) -> str:
+        console = self.place.progress.console
+        return str(console.export_text())
+
+
+def module(ko: Path, word: str) -> ModuleBuild:
+    ko.write_text(word)
+    return ModuleBuild(
+        ko=ko, vermagic="", compiler="", cached=False, seconds=0.0, warnings=(), log=ko
+    )
+
+
+def rejudge(folder: Path) -> RunResult:
+    return RunResult.from_json((folder / "results.json").read_text(), source=str(folder))
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    source = tmp_path / "source"
+    for name, text in (
+        ("module/Kbuild", "obj-m := x.o\n"),
+        ("module/a.c", "good\n"),
+        ("module/b.c", "good\n"),
+    ):
+        (source / name).parent.mkdir(parents=True, exist_ok=True)
+        (source / name).write_text(text)
+    (source / mutate.MUTANTS).mkdir(parents=True)
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    (tmp_path / "config").write_text("CONFIG_SMP=y\n")
+    suites = []
+    for name, ids in TESTS.items():
+        binary = tmp_path / name
+        binary.write_text(name)
+        one = Suite(name=name, binary=binary, source=binary, ids=ids, modules=(), cmdline=())
+        suites.append(one)
+    kernel = replace(fake_kernel(config=tmp_path / "config"), build=tmp_path)
+    ready = Ingredients(
+        kernel=kernel,
+        driver=module(cache / "good.ko", "good"),
+        helpers=(),
+        selftests=SelftestBuild(suites=tuple(suites), cached=0),
+        accelerator=Accelerator(kvm=False, why="a test"),
+    )
+    console = Console(record=True, quiet=False, width=200)
+    place = Place(
+        source=source,
+        cache=cache,
+        runs=tmp_path / "runs",
+        spawner=Spawner(env={"PATH": "/usr/bin:/bin"}),
+        progress=Progress(console),
+    )
+    made = Lab(place=place, ready=ready)
+    specs: list[Spec | Suite] = list(suites)
+    monkeypatch.setattr(mutate, "load_specs", lambda folder: specs)
+    monkeypatch.setattr(runner, "prepare", lambda place, kernel: made.ready)
+    monkeypatch.setattr(runner, "build_driver", made.build)
+    monkeypatch.setattr(runner, "trial", made.trial)
+    monkeypatch.setattr(mutantbench, "rejudge", rejudge)
+    monkeypatch.setattr(mutantbench, "fingerprint", Path.read_text)
+    monkeypatch.setattr("harness.mutation.fingerprint", Path.read_text)
+    yield made
+
+
+@pytest.mark.parametrize("status", [Status.FAIL, Status.TIMEOUT, Status.DIRTY])
+def test_caught_by_an_expected_test(lab: Lab, status: Status) -> None:
+    lab.mutant("one")
+    lab.says["one"] = {"mmap:map.content": status}
+    assert lab.mutate() == 0
+    mine = ("mmap:map.content", "mmap:map.past_end")
+    assert lab.ran() == [("good", mine), ("one", mine)], "the rest is not run"
+    said = lab.said()
+    assert "mmap:map.content" in said
+    assert "1 of 1 mutants caught (100.0 %)" in said
+
+
+def test_caught_by_another_test_says_so(lab: Lab) -> None:
+    lab.mutant("one")
+    lab.says["one"] = {"sg:table.read": Status.FAIL}
+    assert lab.mutate() == 0
+    assert [ids for _, ids in lab.ran() if "sg:table.read" in ids] == [("sg:table.read",)] * 2
+    assert "Expect: missed by all of them" in lab.said()
+
+
+def test_a_splat_of_no_test_counts(lab: Lab) -> None:
+    lab.mutant("one")
+    lab.says["one"] = {"vm-1:kernel": Status.FAIL}
+    assert lab.mutate() == 0
+
+
+def test_a_survivor(lab: Lab) -> None:
+    lab.mutant("one")
+    lab.mutant("two")
+    lab.says["two"] = {"mmap:map.content": Status.FAIL}
+    assert lab.mutate() == 1
+    said = lab.said()
+    assert "one.patch: no test sees this: it" in said
+    assert "1 of 2 mutants caught (50.0 %)" in said
+
+
+@pytest.mark.parametrize("status", [Status.MISSING, Status.CRASHED, Status.ERROR])
+def test_a_lost_vm_proves_nothing(lab: Lab, status: Status) -> None:
+    lab.mutant("one")
+    lab.says["one"] = {"mmap:map.content": status}
+    assert lab.mutate() == 2
+    assert f"mmap:map.content: {status}: why" in lab.said()
+    lab.ran()
+    lab.says.clear()
+    assert lab.mutate() == 1, "and is not kept"
+
+
+def test_a_lost_vm_with_a_red_test_is_a_catch(lab: Lab) -> None:
+    lab.mutant("one")
+    lab.says["one"] = {"mmap:map.content": Status.FAIL, "mmap:map.past_end": Status.MISSING}
+    assert lab.mutate() == 0
+
+
+def test_a_mutant_that_does_not_compile_proves_nothing(lab: Lab) -> None:
+    lab.mutant("broken")
+    assert lab.mutate() == 2
+    assert "broken.patch: does not compile" in lab.said()
+
+
+def test_a_mutant_that_does_not_apply_proves_nothing(lab: Lab) -> None:
+    lab.mutant("one")
+    (lab.place.source / "module/a.c").write_text("other\n")
+    assert lab.mutate() == 2
+    assert "does not apply to the driver as it is" in lab.said()
+
+
+def test_a_mutant_with_the_same_code_proves_nothing(lab: Lab, tmp_path: Path) -> None:
+    lab.mutant("one", file="b.c")
+    assert lab.mutate() == 2
+    assert "object code is the same" in lab.said()
+
+
+def test_expected_tests_that_are_all_skipped_prove_nothing(lab: Lab) -> None:
+    lab.mutant("one", expect="sg:*")
+    lab.says["one"] = {"sg:table.read": Status.SKIP}
+    assert lab.mutate() == 2
+    assert "every test that is expected to catch it was skipped" in lab.said()
+
+
+def test_the_driver_itself_must_pass(lab: Lab) -> None:
+    lab.mutant("one")
+    lab.says["good"] = {"mmap:map.content": Status.FAIL}
+    with pytest.raises(HarnessError, match=r"does not pass mmap:map\.content \(fail: why\)"):
+        lab.mutate()
+
+
+def test_the_driver_itself_must_pass_the_other_tests_too(lab: Lab) -> None:
+    lab.mutant("one")
+    lab.says["good"] = {"sg:table.read": Status.FAIL}
+    lab.says["one"] = {"sg:table.read": Status.FAIL}
+    assert lab.mutate() == 2, "what also fails without the mutant catches none"
+
+
+def test_what_is_known_is_not_run_again(lab: Lab) -> None:
+    lab.mutant("one")
+    lab.mutant("two")
+    lab.says["two"] = {"mmap:map.content": Status.FAIL}
+    assert lab.mutate() == 1
+    assert lab.ran()
+    assert lab.mutate() == 1
+    assert lab.ran() == []
+    assert lab.mutate(fresh=True) == 1
+    assert len(lab.ran()) == 5, "the driver and the survivor twice, for the rest of the tests"
+
+
+@pytest.mark.parametrize("what", ["driver", "mutant", "suite", "kernel", "expect"])
+def test_what_makes_it_unknown(lab: Lab, what: str) -> None:
+    lab.mutant("one")
+    lab.says["one"] = {"mmap:map.content": Status.FAIL}
+    assert lab.mutate() == 0
+    lab.ran()
+    if what == "driver":
+        (lab.place.source / "module/b.c").write_text("better\n")
+    elif what == "mutant":
+        path = lab.place.source / mutate.MUTANTS / "one.patch"
+        path.write_text(path.read_text().replace("+one", "+one more"))
+        lab.says["one more"] = lab.says["one"]
+    elif what == "suite":
+        lab.ready.selftests.suites[0].binary.write_text("new")
+    elif what == "kernel":
+        lab.ready = replace(lab.ready, kernel=replace(lab.ready.kernel, sha256="1" * 64))
+    else:
+        lab.mutant("one", expect="mmap:map.content")
+    assert lab.mutate() == 0
+    assert lab.ran()
+
+
+def test_another_suite_may_change(lab: Lab) -> None:
+    lab.mutant("one")
+    lab.says["one"] = {"mmap:map.content": Status.FAIL}
+    assert lab.mutate() == 0
+    lab.ran()
+    lab.ready.selftests.suites[1].binary.write_text("new")
+    assert lab.mutate() == 0
+    assert lab.ran() == []
+
+
+def test_all_tests(lab: Lab) -> None:
+    lab.mutant("one")
+    lab.says["one"] = {"mmap:map.content": Status.FAIL, "sg:table.read": Status.FAIL}
+    assert lab.mutate(all_tests=True) == 0
+    assert "mmap:map.content and 1 more" in lab.said()
+
+
+def test_kernels_and_options_that_a_mutant_needs(lab: Lab) -> None:
+    lab.mutant("old", more="Kernels: <6.12\n")
+    lab.mutant("kasan", more="Config: CONFIG_KASAN=y\n")
+    lab.mutant("smp", more="Config: CONFIG_SMP=y\n")
+    lab.says["smp"] = {"mmap:map.content": Status.FAIL}
+    assert lab.mutate() == 0
+    said = lab.said()
+    assert "needs a kernel <6.12" in said
+    assert "needs CONFIG_KASAN=y" in said
+    assert "1 of 1 mutants caught (100.0 %), 2 need another kernel" in said
+
+
+def test_ctrl_c_ends_what_runs_and_keeps_what_is_known(lab: Lab) -> None:
+    for name in ("one", "two", "xx"):
+        lab.mutant(name)
+        lab.says[name] = {"mmap:map.content": Status.FAIL}
+    started = threading.Event()
+
+    def during(word: str, place: Place) -> None:
+        leash = place.spawner.leash
+        if word in ("one", "good"):
+            return
+        assert leash is not None
+        started.set()
+        while not leash.pulled:
+            threading.Event().wait(0.01)
+        raise LeashError("interrupted")
+
+    lab.during = during
+    findings = mutantbench.judge_all(bench(lab), mutations(lab), jobs=2)
+    assert next(findings).mutant.name == "one"
+    assert started.wait(10)
+    with pytest.raises(KeyboardInterrupt):
+        findings.throw(KeyboardInterrupt())
+    lab.during = lambda word, place: None
+    lab.ran()
+    assert lab.mutate() == 0
+    assert "one" not in [word for word, _ in lab.ran()]
+
+
+def bench(lab: Lab) -> mutantbench.Bench:
+    sources = read_sources(lab.place.source / "module")
+    state = State(folder=lab.place.cache / "mutants/results")
+    return mutantbench.Bench(place=lab.place, ready=lab.ready, sources=sources, state=state)
+
+
+def mutations(lab: Lab) -> list[Mutation]:
+    sources = read_sources(lab.place.source / "module")
+    return [mutate._apply(lab.place, one, sources) for one in mutate._load(lab.place)]
+
+
+def test_choices(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.mutant("one", bug="B07 M2", more="Quick: yes\n")
+    lab.mutant("two", bug="M3", file="b.c")
+    mutants = mutate._load(lab.place)
+
+    def chosen(choice: Choice) -> list[str]:
+        return [mutant.name for mutant in mutate._named(mutants, choice)]
+
+    assert chosen(Choice()) == ["one", "two"]
+    assert chosen(Choice(names=("t*",))) == ["two"]
+    assert chosen(Choice(only=("B*",))) == ["one"]
+    assert chosen(Choice(only=("b.c", "M2"))) == ["one", "two"]
+    assert chosen(Choice(quick=True)) == ["one"]
+    with pytest.raises(HarnessError, match="no mutant is called 'x'"):
+        chosen(Choice(names=("one", "x")))
+    with pytest.raises(HarnessError, match="no mutant is all of that"):
+        chosen(Choice(names=("one",), only=("b.c",)))
+    monkeypatch.setattr(mutate, "changed_since", lambda revision, **_: frozenset({("b.c", 1)}))
+    mutate.list_mutants(lab.place, Choice(since="HEAD"))
+    said = lab.said()
+    assert "two" in said
+    assert "one" not in said
+    assert mutate.mutate(lab.place, "6.12", Choice(names=("one",), since="HEAD")) == 0
+    assert lab.ran() == []
+
+
+def test_state_survives_a_torn_file(tmp_path: Path) -> None:
+    state = State(folder=tmp_path / "state")
+    kept = Kept(red=("a:b",), green=1, seconds=2.0, suites=(("a", "1"),))
+    state.save("key", kept)
+    assert state.load("key", {"a": "1"}) == kept
+    assert state.load("key", {"a": "2"}) is None
+    assert state.load("other", {"a": "1"}) is None
+    assert State(folder=tmp_path / "state", fresh=True).load("key", {"a": "1"}) is None
+    (path,) = (tmp_path / "state").glob("*.json")
+    path.write_text(path.read_text()[:20])
+    assert state.load("key", {"a": "1"}) is None
