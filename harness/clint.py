@@ -2,7 +2,7 @@
 """Four tools over a C module, for one kernel.
 
     W=1         the compiler's warnings, as `harness check` builds
-    sparse      kbuild's C=2
+    sparse      as kbuild's C=2, with data/sparse.h
     clang       W=1 again, by another compiler, from the same headers
     checkpatch  --strict, the script of the kernel's own source
 
@@ -11,6 +11,7 @@ What a tool found is kept in the cache, by the content of all that goes into it.
 
 import hashlib
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,12 +34,16 @@ MODULES = ("module", "selftests/modules")
 
 _SCHEMA = 1
 _KEPT = 256
+_COPY = "src"
 _DEADLINE = 600.0
 _CHECKPATCH = (
     "scripts/checkpatch.pl",
     "scripts/const_structs.checkpatch",
     "scripts/spelling.txt",
 )
+# What C=2 sets, above what else would set it: since 7.2 a script that Debian's headers lack.
+_CHECK = ("KBUILD_CHECKSRC=2", "CHECK=sparse")
+_SPARSE_H = Path(__file__).parent / "data" / "sparse.h"
 # On make's command line these stand above the kernel's .config: without them kbuild looks at the
 # same C in half the time.
 _NO_LINKING = (
@@ -119,9 +124,12 @@ class CLinter:
             raise SkipError("sparse is not installed", mendable=True)
 
         def judge(folder: Path) -> tuple[Finding, ...]:
-            text, ours, foreign = self._make(toolchain, folder, module, "C=2", "CHECK=sparse")
+            (folder / _COPY).mkdir()
+            shutil.copy(_SPARSE_H, folder / _COPY)
+            variables = (*_CHECK, f"CF=-include {folder / _COPY / _SPARSE_H.name}")
+            text, ours, foreign = self._make(toolchain, folder, module, *variables)
             if not re.search(r"^\s*CHECK\s", text, re.MULTILINE):
-                raise SkipError(_why_no_sparse(text), mendable=False)
+                raise SkipError(f"kbuild did not run it: no effect of {_CHECK[0]}", mendable=False)
             if not version:
                 raise SkipError("sparse is not in the build root", mendable=True)
             errors = [one for one in foreign if one.text.startswith("error: ")]
@@ -131,7 +139,8 @@ class CLinter:
             # The compiler runs, too; only its messages name an option.
             return tuple(one for one in ours if not one.text.endswith("]"))
 
-        return self._remember("sparse", module, (version, toolchain.version), judge)
+        inputs = (version, toolchain.version, *_CHECK, _SPARSE_H.read_text())
+        return self._remember("sparse", module, inputs, judge)
 
     def clang(self, module: str) -> tuple[Finding, ...]:
         toolchain = self._toolchain()
@@ -221,7 +230,7 @@ class CLinter:
         Returns:
             What it printed, messages about our files, messages about others.
         """
-        copy, source = folder / "src", self.place.source / module
+        copy, source = folder / _COPY, self.place.source / module
         for name, content in read_sources(source).items():
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             (copy / name).write_bytes(content)
@@ -267,7 +276,7 @@ class CLinter:
                         if skip.mendable:
                             raise
                         found = Outcome(tool=tool, kernel=None, skipped=str(skip))
-                    remove_tree(temp / "src")
+                    remove_tree(temp / _COPY)
                     _save(found, temp)
                 entries = sorted(folder.glob(f"{tool}-*/"), key=lambda path: path.stat().st_mtime)
                 for old in entries[:-_KEPT]:
@@ -275,14 +284,6 @@ class CLinter:
         if found.skipped is not None:
             raise SkipError(found.skipped, mendable=False)
         return found.findings
-
-
-def _why_no_sparse(text: str) -> str:
-    """Say why kbuild did not run sparse: newer ones first ask a script that Debian leaves out."""
-    if re.search(r"checker-valid\.sh: (?:not found|No such file)", text):
-        return "kbuild wants scripts/checker-valid.sh for it, which the kernel's headers lack"
-    told = [line for line in text.splitlines() if "C=2 " in line]
-    return f"kbuild did not run it: {told[0].strip() if told else 'C=2 has no effect'}"
 
 
 def _save(outcome: Outcome, folder: Path) -> None:

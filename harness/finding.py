@@ -50,8 +50,8 @@ class LintResult:
 
     @property
     def exit_status(self) -> int:
-        """0 nothing found, 1 findings, 2 strict and a tool was skipped that need not have been."""
-        if self.strict and any(one.mendable for one in self.outcomes):
+        """0 nothing found, 1 findings, 2 strict and a tool was skipped."""
+        if self.strict and any(one.skipped is not None for one in self.outcomes):
             return 2
         return 1 if any(one.findings for one in self.outcomes) else 0
 

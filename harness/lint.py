@@ -26,7 +26,7 @@ def lint(place: Place, kernels: Sequence[str], *, strict: bool) -> LintResult:
     Args:
         kernels: as in `--kernel`; none means those of the matrix that are cached, and if strict,
             all of the matrix.
-        strict: fetch and make what is missing, and count a skip as a failure to judge.
+        strict: fetch and make what is missing, and count every skip as a failure to judge.
 
     Raises:
         HarnessError: a kernel cannot be had, or a module does not compile.

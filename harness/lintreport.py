@@ -33,7 +33,7 @@ def print_lint(result: LintResult, console: Console) -> None:
     skipped = sum(one.skipped is not None for one in result.outcomes)
     say(f"{len(found)} findings, {skipped} skipped")
     if result.strict and any(one.mendable for one in result.outcomes):
-        say("nothing may be skipped here that can be installed: ci/install-deps lint")
+        say("what can be installed: ci/install-deps lint")
 
 
 def _table(result: LintResult) -> Table:

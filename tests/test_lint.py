@@ -30,15 +30,17 @@ from tests.test_kmod import RELEASE, WORKS, compiler, fake_kernel
 ROOT = Path(__file__).parents[1]
 CACHE = platformdirs.user_cache_path("udmabuf-harness")
 
-# As kbuild: the compiler, and with C=2 what CHECK names.
-RECIPE = "$(CC) $(flags) -c -o $@ $< $(if $(C),&& echo '  CHECK   $<' && $(CHECK) $<)"
+# As kbuild: the compiler, and when it shall check, what CHECK names.
+CHECKING = "$(if $(KBUILD_CHECKSRC),"
+RECIPE = f"$(CC) $(flags) -c -o $@ $< {CHECKING}&& echo '  CHECK   $<' && $(CHECK) $(CF) $<)"
 CLEAN = "int first(void);\nint first(void) { return 1; }\n"
 SPARSE = """\
 [ "$1" = --version ] && echo 0.6.4 && exit
-! grep -q -n user "$1" || {
-	echo "$1:1:5: warning: incorrect type"
-	echo "$1:1:5:    expected void *"
-	echo "$1:1:5:    got void __user *"
+[ "$1" = -include ] && grep -q typeof_unqual "$2" || exit
+! grep -q -n user "$3" || {
+	echo "$3:1:5: warning: incorrect type"
+	echo "$3:1:5:    expected void *"
+	echo "$3:1:5:    got void __user *"
 }
 """
 CHECKPATCH = """\
@@ -186,11 +188,12 @@ def test_a_missing_tool_is_skipped_and_in_ci_an_error(lab: Lab, name: str) -> No
 
 def test_sparse_that_kbuild_does_not_run_is_no_pass(lab: Lab) -> None:
     text = (lab.folder / "linux/Makefile").read_text()
-    lab.write("linux/Makefile", text.replace("$(if $(C),", "$(if $(never),"))
+    lab.write("linux/Makefile", text.replace(CHECKING, "$(if $(never),"))
     done = lab.lint(strict=True)
     assert cells(done)["sparse"] == "skipped"
-    assert "C=2 has no effect" in done.output
-    assert done.returncode == 0, "nothing that could be installed would help"
+    assert "kbuild did not run it" in done.output
+    assert done.returncode == 2
+    assert lab.lint().returncode == 0
 
 
 def test_sparse_that_cannot_parse_the_headers_is_no_pass(lab: Lab) -> None:
@@ -219,7 +222,7 @@ def test_no_checkpatch_in_a_local_tree(lab: Lab) -> None:
     done = lab.lint(strict=True)
     assert cells(done)["checkpatch"] == "skipped"
     assert "no scripts/checkpatch.pl in" in done.output
-    assert done.returncode == 0
+    assert done.returncode == 2
 
 
 def test_checkpatch_that_breaks_is_no_pass(lab: Lab) -> None:
@@ -297,7 +300,7 @@ make[1]: Leaving directory '/co'
 
 def test_what_could_not_be_judged_wins_over_findings() -> None:
     found = Outcome(tool="a", kernel="1", findings=(Finding(where="", text="x"),))
-    skipped = Outcome(tool="b", kernel="1", skipped="absent", mendable=True)
+    skipped = Outcome(tool="b", kernel="1", skipped="absent")
     for strict, status in ((False, 1), (True, 2)):
         assert LintResult(outcomes=(found, skipped), strict=strict).exit_status == status
 
