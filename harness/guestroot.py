@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import HarnessError
+from harness.guesttool import guest_tool
 from harness.kernel import Kernel
 from harness.run import Spawner
 
-SCRIPT = Path(__file__).parent / "guest" / "run-tests"
+_SCRIPT = Path(__file__).parent / "guest" / "run-tests"
 # virtme-ng's init mounts or overlays these and gives up where one is missing.
 _FOLDERS = (
     *("bin", "dev", "etc", "home", "lib", "mnt", "opt", "proc", "root", "run", "srv", "sys"),
@@ -50,17 +51,15 @@ class Plan:
         nonce: marks this run's frames on the results channel.
         loads: modules, in order.
         suites: suites, in order.
-        patience: factor on the tests' own timeouts.
     """
 
     nonce: str
     loads: tuple[Load, ...] = ()
     suites: tuple[SuiteRun, ...] = ()
-    patience: int = 1
 
     def text(self) -> str:
         """The plan file that `guest/run-tests` reads."""
-        lines = [f"nonce {self.nonce}", f"patience {self.patience}"]
+        lines = [f"nonce {self.nonce}"]
         lines += [" ".join(("module", load.ko.name, *load.parameters)) for load in self.loads]
         for suite in self.suites:
             words = (word for id_ in suite.ids for word in ("-r", id_))
@@ -68,20 +67,44 @@ class Plan:
         return "\n".join(lines) + "\n"
 
 
-def make_guest_root(target: Path, *, kernel: Kernel, plan: Plan, spawner: Spawner) -> None:
+def payload(plan: Plan, *, tools: Path, spawner: Spawner) -> tuple[tuple[str, Path], ...]:
+    """Return what a guest needs in /harness beside the plan: name there, file here.
+
+    Args:
+        plan: what the guest will do.
+        tools: folder that keeps compiled guest programs.
+        spawner: runs their compiler.
+
+    Raises:
+        HarnessError: a guest program cannot be compiled.
+    """
+    return (
+        ("run-tests", _SCRIPT),
+        ("speed", guest_tool("speed", folder=tools, spawner=spawner)),
+        *((load.ko.name, load.ko) for load in plan.loads),
+        *((f"suites/{suite.name}", suite.binary) for suite in plan.suites),
+    )
+
+
+def make_guest_root(
+    target: Path, *, kernel: Kernel, plan: Plan, spawner: Spawner, tools: Path
+) -> None:
     """Fill an empty folder with the guest's root.
 
     Args:
         target: the folder; created.
         kernel: taken for virtio_console where it is a module.
         plan: what the guest will do; its files are copied in.
-        spawner: finds and asks busybox.
+        spawner: finds and asks busybox, runs the compiler.
+        tools: folder that keeps compiled guest programs.
 
     Raises:
         GuestRootError: no static busybox, or the folder could not be filled.
+        HarnessError: a guest program cannot be compiled.
     """
     busybox = find_busybox(spawner)
     applets = spawner.run([busybox, "--list"], deadline=10).output.split()
+    files = payload(plan, tools=tools, spawner=spawner)
     try:
         for folder in _FOLDERS:
             (target / folder).mkdir(parents=True, exist_ok=True)
@@ -91,15 +114,12 @@ def make_guest_root(target: Path, *, kernel: Kernel, plan: Plan, spawner: Spawne
             (target / "bin" / applet).symlink_to("busybox")
         # virtme-ng's init binds /dev/null over it.
         (target / "etc/fstab").touch()
-        shutil.copy(SCRIPT, target / "harness/run-tests")
         (target / "harness/plan").write_text(plan.text())
         console = _virtio_console(kernel)
         if console is not None:
             shutil.copy(console, target / "harness/virtio_console.ko")
-        for load in plan.loads:
-            shutil.copy(load.ko, target / "harness" / load.ko.name)
-        for suite in plan.suites:
-            shutil.copy(suite.binary, target / "harness/suites" / suite.name)
+        for name, file in files:
+            shutil.copy(file, target / "harness" / name)
     except OSError as error:
         raise GuestRootError(
             f"cannot make the guest's root: {error}", hint="free some space or set TMPDIR"

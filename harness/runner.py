@@ -43,8 +43,6 @@ _BUILTIN_OFF = "initcall_blacklist=udmabuf_dev_init"
 # Seconds of patience without KVM; an untouched guest takes five to boot.
 _TCG = Deadlines(boot=180, silence=120, total=1800)
 _KVM = Deadlines(boot=60, silence=60, total=900)
-# TCG is some ten times slower than KVM; the tests' own timeouts are for real machines.
-_TCG_PATIENCE = 4
 # VMs at a time, however many cores: the suite is not larger than that.
 _MOST_JOBS = 4
 # MiB that a VM and its QEMU take.
@@ -201,7 +199,6 @@ def trial(place: Place, ready: Ingredients, options: Options) -> Path:
             config=config,
             loads=(Load(ko=ready.driver.ko), *(Load(ko=one.ko) for one in ready.helpers)),
             boot=_boot(place, spawner, cold=options.cold),
-            patience=1 if ready.accelerator.kvm else _TCG_PATIENCE,
             leash=leash,
             on_line=_Counter(phase, suites).line,
             most=options.more,
@@ -218,7 +215,9 @@ def _boot(place: Place, spawner: Spawner, *, cold: bool) -> Boot:
         config: VmConfig, plan: Plan, folder: Path, on_line: Callable[[bytes], None]
     ) -> VmOutcome:
         if cold:
-            return run_vm(config, plan, folder=folder, spawner=spawner, on_line=on_line)
+            return run_vm(
+                config, plan, folder=folder, spawner=spawner, cache=place.cache, on_line=on_line
+            )
         return run_warm(
             config, plan, folder=folder, spawner=spawner, cache=place.cache, on_line=on_line
         )

@@ -49,7 +49,6 @@ class Session:
         config: the VMs, but for a lane's own kernel parameters.
         loads: modules for each guest.
         boot: runs one VM.
-        patience: factor on the tests' own timeouts.
         leash: holds what ``boot`` starts; pulled when this thread is interrupted.
         on_line: called with each line of every results channel.
         most: VMs beyond one a lane.
@@ -63,7 +62,6 @@ class Session:
         config: VmConfig,
         loads: tuple[Load, ...],
         boot: Boot,
-        patience: int,
         leash: Leash,
         on_line: Callable[[bytes], None] = lambda line: None,
         most: int = MORE,
@@ -73,7 +71,6 @@ class Session:
         self._config = config
         self._loads = loads
         self._boot = boot
-        self._patience = patience
         self._leash = leash
         self._on_line = on_line
         self._left = most
@@ -133,7 +130,6 @@ class Session:
             nonce=run.nonce,
             loads=self._loads,
             suites=tuple(_suite_runs(lane.suites, frozenset(ids))),
-            patience=self._patience,
         )
         number = self._record(None, run)
         folder = vm_folder(self._folder, number)

@@ -82,7 +82,8 @@ def _fill(root: Path, place: Place, ready: runner.Ingredients, port: int | None)
         loads=tuple(Load(ko=ko) for ko in modules),
         suites=tuple(SuiteRun(name=one.name, binary=one.binary) for one in ready.selftests.suites),
     )
-    make_guest_root(root, kernel=ready.kernel, plan=plan, spawner=place.spawner)
+    tools = place.cache / "guest-tools"
+    make_guest_root(root, kernel=ready.kernel, plan=plan, spawner=place.spawner, tools=tools)
     for name in _GUEST:
         shutil.copy(_DATA / name, root / "harness")
     (root / "etc/passwd").write_text(_PASSWD)

@@ -4,13 +4,13 @@
 The guest's init (harness/guest/run-tests) frames the stream with lines that carry the run's nonce,
 32 hex digits that nobody could know before boot, so that no test can forge one by accident:
 
-    @NONCE hello RELEASE UPTIME     userspace reached; first word of /proc/uptime, seconds
-    @NONCE taint VALUE              /proc/sys/kernel/tainted before the first suite
-    @NONCE note TEXT                something the reader should know
-    @NONCE fail TEXT                a step of the set-up failed (insmod)
-    @NONCE suite NAME               what follows is the output of this suite
-    @NONCE exit NAME STATUS         the suite's program has ended, with this `$?`
-    @NONCE end TAINT                all is done
+    @NONCE hello RELEASE UPTIME SPEED   userspace reached; first word of /proc/uptime, seconds; the
+                                        factor by which this VM is slower than a real machine
+    @NONCE taint VALUE                  /proc/sys/kernel/tainted before the first suite
+    @NONCE fail TEXT                    a step of the set-up failed (insmod)
+    @NONCE suite NAME                   what follows is the output of this suite
+    @NONCE exit NAME STATUS             the suite's program has ended, with this `$?`
+    @NONCE end TAINT                    no suite follows
 
 A frame may stand behind text that had no newline. A frame that is itself cut off (no newline) is
 not a frame: `exit mmap 1` may have been `exit mmap 139`.
@@ -45,25 +45,23 @@ class Transcript:
 
     Attributes:
         release: the guest's `uname -r`; None when it never reached userspace.
-        uptime: the guest's clock at that time, seconds.
+        speed: by what factor the guest is slower than a real machine, from 1.0; None when not told.
         sections: the suites, in order.
         ended: whether the end marker came.
         taint_before: the kernel's taint mask before the first suite, None when not told.
         taint_after: the same at the end.
         failures: steps of the set-up that failed.
-        notes: what the guest wants the reader to know.
         stray: bytes outside of any suite.
         problems: violations of the framing; one line each.
     """
 
     release: str | None = None
-    uptime: float | None = None
+    speed: float | None = None
     sections: tuple[Section, ...] = ()
     ended: bool = False
     taint_before: int | None = None
     taint_after: int | None = None
     failures: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
     stray: bytes = b""
     problems: tuple[str, ...] = ()
 
@@ -100,7 +98,7 @@ def parse(stream: bytes, nonce: str) -> Transcript:
 class _Reader:
     def __init__(self) -> None:
         self._told: dict[str, str] = {}
-        self._lists: dict[str, list[str]] = {"note": [], "fail": []}
+        self._failures: list[str] = []
         self._sections: list[Section] = []
         self._open: _Open | None = None
         self._stray: list[bytes] = []
@@ -116,13 +114,13 @@ class _Reader:
         if self._ended:
             self._problems.append(f"{verb} frame after the end marker")
         match verb, words.split(" "):
-            case "hello", [release, uptime] if re.fullmatch(r"[0-9]+\.[0-9]+", uptime):
+            case "hello", [release, uptime, speed] if _is_decimal(uptime) and _is_decimal(speed):
                 self._once("release", release)
-                self._once("uptime", uptime)
+                self._once("speed", speed)
             case "taint", [value] if _is_number(value):
                 self._once("taint before", value)
-            case "note" | "fail", _:
-                self._lists[verb].append(words)
+            case "fail", _:
+                self._failures.append(words)
             case "suite", [name] if name:
                 self._cut_short()
                 self._open = _Open(name=name, line=next_line)
@@ -164,13 +162,12 @@ class _Reader:
             self._problems.append("suites, but no hello")
         return Transcript(
             release=self._told.get("release"),
-            uptime=float(self._told["uptime"]) if "uptime" in self._told else None,
+            speed=float(self._told["speed"]) if "speed" in self._told else None,
             sections=tuple(self._sections),
             ended=self._ended,
             taint_before=self._number("taint before"),
             taint_after=self._number("taint after"),
-            failures=tuple(self._lists["fail"]),
-            notes=tuple(self._lists["note"]),
+            failures=tuple(self._failures),
             stray=b"".join(self._stray),
             problems=tuple(self._problems),
         )
@@ -181,3 +178,7 @@ class _Reader:
 
 def _is_number(word: str) -> bool:
     return re.fullmatch("[0-9]{1,18}", word) is not None
+
+
+def _is_decimal(word: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,12}\.[0-9]{1,12}", word) is not None

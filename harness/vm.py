@@ -132,6 +132,7 @@ def run_vm(
     *,
     folder: Path,
     spawner: Spawner,
+    cache: Path | None = None,
     on_line: Callable[[bytes], None] = lambda line: None,
 ) -> VmOutcome:
     """Boot a VM, let it carry out a plan, and return how it ended.
@@ -144,6 +145,7 @@ def run_vm(
         folder: the run folder; exists.
         spawner: starts vng; gets a private HOME and TMPDIR, so that no setting of the user's
             virtme-ng leaks in and nothing of it stays in /tmp.
+        cache: the user's cache folder of this project; None keeps nothing.
         on_line: called with each line of the results channel as it arrives.
 
     Raises:
@@ -159,7 +161,8 @@ def run_vm(
         argv = vng_argv(config, root=root, results=results)
         for private in ("home", "tmp"):
             Path(scratch, private).mkdir()
-        make_guest_root(root, kernel=config.kernel, plan=plan, spawner=spawner)
+        tools = (cache or Path(scratch)) / "guest-tools"
+        make_guest_root(root, kernel=config.kernel, plan=plan, spawner=spawner, tools=tools)
         hermit = spawner.with_env(HOME=f"{scratch}/home", TMPDIR=f"{scratch}/tmp", TERM="dumb")
         with (
             listening(results) as listener,

@@ -26,7 +26,8 @@ from pathlib import Path
 from harness import qmp
 from harness.cache import check_folder, locked, making, remove_tree
 from harness.errors import HarnessError
-from harness.guestroot import SCRIPT, Plan
+from harness.guestroot import Plan, payload
+from harness.guesttool import guest_tool
 from harness.initramfs import Entry, make_initramfs, newc
 from harness.results import VmEnd, VmExit
 from harness.run import Spawner
@@ -43,8 +44,6 @@ from harness.vm import VmConfig, VmOutcome, run_vm, vng_argv
 from harness.vngline import transform
 from harness.watch import BootError, Watch, listening
 
-_RESEED = Path(__file__).parent / "guest" / "reseed.c"
-_COMPILER = ("cc", "-static", "-Os", "-s")
 _SECONDS = 60.0
 # Restoring does none of a boot's work: so much less patience.
 _FASTER = 6
@@ -95,7 +94,7 @@ def run_warm(
         notes.append(f"snapshot thrown away: {outcome.end.describe()}")
         _discard(snapshot)
     notes.append("booted cold")
-    outcome = run_vm(config, plan, folder=folder, spawner=spawner, on_line=on_line)
+    outcome = run_vm(config, plan, folder=folder, spawner=spawner, cache=cache, on_line=on_line)
     return replace(outcome, notes=tuple(notes))
 
 
@@ -141,7 +140,7 @@ def _get(config: VmConfig, slot: Path, spawner: Spawner, notes: list[str]) -> Sn
     qemu = spawner.which("qemu-system-x86_64")
     if qemu is None:
         raise BootError("qemu-system-x86_64 not found on PATH")
-    reseed = _reseed(slot.parent, spawner)
+    reseed = guest_tool("reseed", folder=slot.parent, spawner=spawner)
     initramfs = make_initramfs(config.kernel, reseed=reseed, spawner=spawner)
     parts = ingredients(config, initramfs=initramfs, qemu=qemu, cpu=_host_cpu())
     snapshot = load_snapshot(slot)
@@ -245,7 +244,8 @@ def _restore(
     with _scratch() as scratch, ThreadPoolExecutor(1) as pool:
         # While QEMU starts: nothing is told to the guest before it is known to be whole.
         verified = pool.submit(snapshot.verify)
-        _pack(plan, scratch / "disk")
+        files = payload(plan, tools=snapshot.folder.parent, spawner=spawner)
+        _pack(plan, files, scratch / "disk")
         argv = snapshot.argv(
             results=scratch / "results", qmp=scratch / "qmp", disk=scratch / "disk", restore=True
         )
@@ -299,11 +299,8 @@ def _begin_console(snapshot: Snapshot, console: Path) -> None:
         file.write(_SEAM.encode())
 
 
-def _pack(plan: Plan, disk: Path) -> None:
+def _pack(plan: Plan, files: tuple[tuple[str, Path], ...], disk: Path) -> None:
     """Write what the guest unpacks in /harness."""
-    files = [("run-tests", SCRIPT)]
-    files += [(load.ko.name, load.ko) for load in plan.loads]
-    files += [(f"suites/{suite.name}", suite.binary) for suite in plan.suites]
     own = [
         Entry(name="suites", mode=stat.S_IFDIR | 0o755),
         Entry(name="plan", mode=stat.S_IFREG | 0o644, data=plan.text().encode()),
@@ -340,20 +337,6 @@ def _scratch() -> Iterator[Path]:
 def _own_parameters(argv: tuple[str, ...]) -> tuple[str, ...]:
     """Return the kernel parameters that a vng command line asks for."""
     return tuple(word for option, word in itertools.pairwise(argv) if option == "--append")
-
-
-def _reseed(folder: Path, spawner: Spawner) -> Path:
-    """Return the compiled program of guest/reseed.c."""
-    compiler = spawner.which(_COMPILER[0])
-    if compiler is None:
-        raise SnapshotError("no C compiler", hint="ci/install-deps installs what is missing")
-    status = compiler.stat()
-    state = f"{_COMPILER} {status.st_size} {status.st_mtime_ns}".encode() + _RESEED.read_bytes()
-    target = folder / f"reseed-{hashlib.sha256(state).hexdigest()[:12]}"
-    if not target.exists():
-        with locked(target), making(target) as temp:
-            spawner.run((*_COMPILER, _RESEED, "-o", temp / "reseed"), deadline=_SECONDS)
-    return target / "reseed"
 
 
 def _host_cpu() -> str:

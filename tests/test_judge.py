@@ -21,7 +21,7 @@ EXPECTED = ("mmap:a.one", "mmap:a.two", "sg:b.one")
 
 def stream(*suites: tuple[str, str, int | None], end: int | None = 4096) -> bytes:
     """A results stream: (suite, its output, exit status), and the taint of the end marker."""
-    text = f"@{NONCE} hello 6.12.1 3.00\n@{NONCE} taint 4096\n"
+    text = f"@{NONCE} hello 6.12.1 3.00 1.0\n@{NONCE} taint 4096\n"
     for name, output, status in suites:
         text += f"@{NONCE} suite {name}\n{output}"
         if status is not None:

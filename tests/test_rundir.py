@@ -46,7 +46,7 @@ MANIFEST = Manifest(
     extra=(("revision", "abc"),),
 )
 STREAM = f"""\
-@{NONCE} hello 6.12.1 3.00
+@{NONCE} hello 6.12.1 3.00 1.0
 @{NONCE} taint 0
 @{NONCE} suite mmap
 TAP version 13
@@ -300,7 +300,7 @@ def test_a_second_vm_has_the_last_word_on_what_it_was_to_run(run: Path) -> None:
     save_manifest(run, replace(MANIFEST, vms=(VM, second)))
     said(
         run,
-        f"@{nonce} hello 6.12.1 3.00\n@{nonce} taint 0\n@{nonce} suite mmap\n"
+        f"@{nonce} hello 6.12.1 3.00 1.0\n@{nonce} taint 0\n@{nonce} suite mmap\n"
         f"TAP version 13\n1..1\nok 1 a.two\n@{nonce} exit mmap 0\n@{nonce} end 0\n".encode(),
         number=2,
     )

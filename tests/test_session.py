@@ -48,7 +48,7 @@ class Guest:
         return VmOutcome(end=VmEnd(exit=exit_), argv=("vng",))
 
     def _answer(self, plan: Plan) -> tuple[str, VmExit]:
-        text = f"@{plan.nonce} hello 6.12.1 1.00\n@{plan.nonce} taint 0\n"
+        text = f"@{plan.nonce} hello 6.12.1 1.00 1.0\n@{plan.nonce} taint 0\n"
         for one in plan.suites:
             text += f"@{plan.nonce} suite {one.name}\nTAP version 13\n1..{len(one.ids)}\n"
             for number, id_ in enumerate(one.ids, start=1):
@@ -80,7 +80,6 @@ def session(
         ),
         loads=(),
         boot=guest,
-        patience=1,
         leash=leash or Leash(),
         most=most,
     )

@@ -160,12 +160,8 @@ def test_plan_text() -> None:
             SuiteRun(name="mmap", binary=Path("/x/mmap")),
             SuiteRun(name="sg", binary=Path("/x/sg"), ids=("a.b", "a.c")),
         ),
-        patience=4,
     )
-    assert (
-        plan.text()
-        == "nonce ab\npatience 4\nmodule drv.ko a=1 b=2\nsuite mmap\nsuite sg -r a.b -r a.c\n"
-    )
+    assert plan.text() == "nonce ab\nmodule drv.ko a=1 b=2\nsuite mmap\nsuite sg -r a.b -r a.c\n"
 
 
 def test_silence_before_userspace_is_a_failed_boot(tmp_path: Path) -> None:
