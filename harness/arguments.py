@@ -43,6 +43,7 @@ def parse(argv: Sequence[str] | None, *, strict: bool) -> argparse.Namespace:
     _global_options(parser)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="COMMAND")
     _check(verbs)
+    _watch(verbs)
     _kernels(verbs)
     _parse(verbs)
     _lint(verbs, strict=strict)
@@ -74,25 +75,15 @@ def _global_options(parser: argparse.ArgumentParser) -> None:
 
 def _check(verbs: "_Verbs") -> None:
     check = verbs.add_parser("check", help="build, boot, test, judge")
-    _kernel_option(check)
-    check.add_argument(
-        "tests",
-        nargs="*",
-        metavar="TEST",
-        help="run only these: globs over suite:fixture.variant.test, such as 'mmap:*'",
-    )
+    _test_options(check)
     check.add_argument("--verbose", action="store_true", help="a row for every test that passed")
-    check.add_argument(
-        "--cold", action="store_true", help="boot each VM instead of restoring a snapshot"
-    )
-    check.add_argument(
-        "--jobs",
-        type=int,
-        choices=range(1, 65),
-        metavar="N",
-        help="VMs at a time (default: one a core, as far as memory goes, at most 4)",
-    )
     check.set_defaults(run=commands.check)
+
+
+def _watch(verbs: "_Verbs") -> None:
+    watch = verbs.add_parser("watch", help="check again on every save; show what changed")
+    _test_options(watch)
+    watch.set_defaults(run=commands.watch)
 
 
 def _kernels(verbs: "_Verbs") -> None:
@@ -152,6 +143,26 @@ def _bench(verbs: "_Verbs") -> None:
         "--rounds", type=int, choices=range(1, 101), default=3, metavar="N", help="1 to 100 (3)"
     )
     bench.set_defaults(run=commands.bench)
+
+
+def _test_options(parser: argparse.ArgumentParser) -> None:
+    _kernel_option(parser)
+    parser.add_argument(
+        "tests",
+        nargs="*",
+        metavar="TEST",
+        help="run only these: globs over suite:fixture.variant.test, such as 'mmap:*'",
+    )
+    parser.add_argument(
+        "--cold", action="store_true", help="boot each VM instead of restoring a snapshot"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        choices=range(1, 65),
+        metavar="N",
+        help="VMs at a time (default: one a core, as far as memory goes, at most 4)",
+    )
 
 
 def _mutate(verbs: "_Verbs") -> None:

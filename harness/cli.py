@@ -88,8 +88,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         _complain(HarnessError(str(error), hint=_OS_HINTS.get(error.errno or 0)))
         return 2
-    except Exception as error:
-        # Never 1, Python's own status for this: that would be a verdict.
+    except SystemExit:
+        raise
+    except BaseException as error:
+        # Never 1, Python's own status for this: that would be a verdict. A panic of an extension
+        # written in Rust is no Exception.
         logging.debug("traceback", exc_info=True)
         where = traceback.extract_tb(error.__traceback__)[-1]
         words = f"{type(error).__name__} at {Path(where.filename).name}:{where.lineno}: {error}"

@@ -9,6 +9,7 @@ from harness.lint import lint as run_lint
 from harness.lintreport import print_lint
 from harness.mutate import Choice, list_mutants
 from harness.mutate import mutate as run_mutants
+from harness.onsave import check_on_save
 from harness.place import Place
 from harness.rundir import rejudge
 from harness.shell import shell as run_shell
@@ -18,14 +19,24 @@ from harness.table import print_run
 def check(arguments: argparse.Namespace, place: Place) -> int:
     """`harness check`: 0 all passed, 1 a test failed, 2 not everything could be judged."""
     kernel = arguments.kernel or runner.default_kernel(place)
-    options = runner.Options(
+    result, folder = runner.check(place, kernel, _options(arguments))
+    print_run(result, folder, place.progress.console, verbose=arguments.verbose)
+    return result.exit_status
+
+
+def watch(arguments: argparse.Namespace, place: Place) -> int:
+    """`harness watch`: ends by Ctrl-C only."""
+    kernel = arguments.kernel or runner.default_kernel(place)
+    check_on_save(place, kernel, _options(arguments))
+    return 0
+
+
+def _options(arguments: argparse.Namespace) -> runner.Options:
+    return runner.Options(
         patterns=tuple(arguments.tests),
         cold=arguments.cold,
         jobs=arguments.jobs or runner.default_jobs(),
     )
-    result, folder = runner.check(place, kernel, options)
-    print_run(result, folder, place.progress.console, verbose=arguments.verbose)
-    return result.exit_status
 
 
 def parse(arguments: argparse.Namespace, place: Place) -> int:

@@ -10,7 +10,7 @@ cut off in a log, both of which a rich Table cannot do.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,7 +59,14 @@ class _Row:
     below: tuple[str, ...]
 
 
-def print_run(result: RunResult, folder: Path, console: Console, *, verbose: bool = False) -> None:
+def print_run(
+    result: RunResult,
+    folder: Path,
+    console: Console,
+    *,
+    verbose: bool = False,
+    only: Container[str] | None = None,
+) -> None:
     """Print a run.
 
     Args:
@@ -67,8 +74,10 @@ def print_run(result: RunResult, folder: Path, console: Console, *, verbose: boo
         folder: its folder, for the paths of the logs.
         console: where to; colours only where rich finds a terminal.
         verbose: one line for every test, and all lines that it printed.
+        only: the ids of the tests to have rows; None for all.
     """
-    rows = list(_rows(result.tests, folder, verbose=verbose))
+    tests = tuple(test for test in result.tests if only is None or test.id in only)
+    rows = list(_rows(tests, folder, verbose=verbose))
     width = max([len("test"), *(len(row.name) for row in rows if len(row.name) <= _WIDTH)])
     _print(console, Text(f"{'test':<{width}}  {'status':<7}  {'time':>8}", style="bold"))
     for row in rows:

@@ -65,7 +65,7 @@ def install(scenario: str, folder: Path) -> None:
     os.environ["PATH"] = f"{FAKEBIN}:{os.environ['PATH']}"
     original = cli._child_environment
     cli._child_environment = lambda environ: (
-        {**original(environ), "FAKE_VNG": scenario}
+        {**original(environ), "FAKE_VNG": scenario, "FAKE_FILE": environ.get("FAKE_FILE", "")}
         | {"PATH": f"{FAKEBIN}:{original(environ)['PATH']}"}
     )
 
@@ -73,5 +73,5 @@ def install(scenario: str, folder: Path) -> None:
 if __name__ == "__main__":
     install(sys.argv[1], Path(sys.argv[2]))
     # One vng to replay, and no snapshot: what is warm is test_warm.py's.
-    cold = ["--cold", "--jobs=1"] if sys.argv[3] == "check" else []
+    cold = ["--cold", "--jobs=1"] if {"check", "watch"} & set(sys.argv) else []
     sys.exit(cli.main(["--runs", f"{sys.argv[2]}/runs", *sys.argv[3:], *cold]))

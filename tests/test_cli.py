@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import IO
 from xml.etree import ElementTree
 
 import pytest
@@ -177,6 +179,48 @@ def test_interrupted_while_the_tests_are_compiled(tmp_path: Path) -> None:
     # An entry is there whole or not at all; what is swept before the next attempt may stay.
     made = {path.name for path in cache.iterdir() if path.is_dir()}
     assert all(name.startswith(".making-") for name in made)
+
+
+def test_watch_checks_again_on_save_and_shows_what_changed(tmp_path: Path) -> None:
+    """The fake guest fails while its checkout has a file that says so."""
+    module = tmp_path / "checkout/module"
+    for name in ("module", "selftests"):
+        (tmp_path / "checkout" / name).mkdir(parents=True)
+    shutil.copytree(ROOT / "kconfigs", tmp_path / "checkout/kconfigs")
+    fake = [sys.executable, "-m", "tests.fakerun", "by_file", str(tmp_path)]
+    with subprocess.Popen(
+        [*fake, "--source", str(tmp_path / "checkout"), "watch"],
+        cwd=ROOT,
+        env={**os.environ, "FAKE_FILE": str(module / "broken")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as harness:
+        assert harness.stdout is not None
+        said = read_until(harness.stdout, "run: ")
+        assert "fake:global.* (2 tests)" in said
+        (module / "broken").write_text("")
+        said = read_until(harness.stdout, "run: ")
+        assert "saved: module/broken" in said
+        assert "fake:global.one" in said
+        assert "FAIL" in said
+        assert "global.two" not in said
+        (module / "other").write_text("")
+        assert "nothing changed" in read_until(harness.stdout, "run: ")
+        harness.send_signal(signal.SIGINT)
+        assert harness.stderr is not None
+        complaint = harness.stderr.read()
+    assert harness.returncode == 130, complaint
+
+
+def read_until(stream: IO[str], start: str) -> str:
+    """Read lines up to one that starts so."""
+    said = ""
+    for line in stream:
+        said += line
+        if line.startswith(start):
+            return said
+    raise AssertionError(said)
 
 
 def test_a_run_folder_without_space_is_one_line(tmp_path: Path) -> None:
