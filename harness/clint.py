@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.archive import ArchiveError
-from harness.buildroot import find_buildroot, open_buildroot
+from harness.buildroot import find_buildroot
 from harness.cache import NO_SPACE, locked, making, no_space, remove_tree
 from harness.errors import HarnessError
 from harness.finding import Finding, Outcome, SkipError, parse_messages
@@ -25,6 +25,7 @@ from harness.jsonfile import DocumentError, Fields, dump, read_text, write_text
 from harness.kernel import Kernel
 from harness.kmod import build_module, map_paths, read_sources
 from harness.localkernel import is_local
+from harness.matrix import BuildRootSpec
 from harness.place import Place
 from harness.run import CommandError
 from harness.runner import kernel_store
@@ -65,22 +66,38 @@ _IN_ROOT = ("clang", "sparse")
 _PATCH = re.compile(r"^([^\s:]+:\d+): ((?:ERROR|WARNING|CHECK):.*)$")
 
 
+# What finds something in a module, which is named by its folder.
+Judge = Callable[[str], tuple[Finding, ...]]
+
+
+def with_tools(spec: BuildRootSpec) -> BuildRootSpec:
+    """Return a build root that has sparse and clang, too; the same one if it has."""
+    return replace(spec, packages=tuple(dict.fromkeys((*spec.packages, *_IN_ROOT))))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CLinter:
+    """The tools, each a method that judges one module.
+
+    Attributes:
+        kernel: the one to build for.
+        toolchain: what builds there.
+    """
+
     place: Place
     kernel: Kernel
     toolchain: Toolchain
-    strict: bool
 
-    def tools(self) -> tuple[tuple[str, Callable[[str], tuple[Finding, ...]]], ...]:
+    def tools(self, *, text: bool = True) -> tuple[tuple[str, Judge], ...]:
+        """Return each tool's name and method; those that only read text can be left out."""
         return (
             ("W=1", self.warnings),
             ("sparse", self.sparse),
             ("clang", self.clang),
-            ("checkpatch", self.checkpatch),
+            *((("checkpatch", self.checkpatch),) if text else ()),
         )
 
-    def outcome(self, tool: str, judge: Callable[[str], tuple[Finding, ...]]) -> Outcome:
+    def outcome(self, tool: str, judge: Judge) -> Outcome:
         """Let a tool judge the modules, up to the first that it cannot."""
         findings: list[Finding] = []
         for module in MODULES:
@@ -210,16 +227,7 @@ class CLinter:
         """Return the toolchain; where it has a root, one that has the tools, too, if there is."""
         if self.toolchain.root is None:
             return self.toolchain
-        spec = self.toolchain.root.spec
-        spec = replace(spec, packages=(*spec.packages, *_IN_ROOT))
-        root = find_buildroot(spec, cache=self.place.cache)
-        if root is None and self.strict:
-            root = open_buildroot(
-                spec,
-                cache=self.place.cache,
-                spawner=self.place.spawner,
-                progress=self.place.progress,
-            )
+        root = find_buildroot(with_tools(self.toolchain.root.spec), cache=self.place.cache)
         return replace(self.toolchain, root=root or self.toolchain.root)
 
     def _make(

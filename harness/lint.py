@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0
 """`harness lint`: ci/static over the tree, and the tools of clint.py over the C modules.
 
-A tool that cannot judge is skipped with the reason, and never passes.
+A tool that cannot judge is skipped with the reason, and never passes. Checkpatch reads text, which
+is the same for all kernels, and its script is fetched with 150 MiB of source: unless kernels are
+named, the newest one's judges for all.
 """
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
-from harness.clint import CLinter
+from harness.clint import CLinter, with_tools
 from harness.finding import Finding, LintResult, Outcome
 from harness.place import Place
 from harness.run import CommandError
@@ -35,15 +38,18 @@ def lint(place: Place, kernels: Sequence[str], *, strict: bool) -> LintResult:
     chosen, absent = _kernels(place, kernels, strict)
     for name in chosen:
         kernel = kernel_store(place).get(name)
+        if strict and kernel.buildroot is not None:
+            kernel = replace(kernel, buildroot=with_tools(kernel.buildroot))
         with place.progress.phase("lint") as phase:
             toolchain = choose_toolchain(
                 kernel, cache=place.cache, spawner=place.spawner, progress=place.progress
             )
-            linter = CLinter(place=place, kernel=kernel, toolchain=toolchain, strict=strict)
-            for tool, judge in linter.tools():
+            linter = CLinter(place=place, kernel=kernel, toolchain=toolchain)
+            tools = linter.tools(text=bool(kernels) or name == chosen[-1])
+            for tool, judge in tools:
                 phase.update(f"{name}: {tool}")
                 outcomes.append(linter.outcome(tool, judge))
-            phase.done(f"{name}: {', '.join(tool for tool, _ in linter.tools())}")
+            phase.done(f"{name}: {', '.join(tool for tool, _ in tools)}")
     outcomes += (
         Outcome(tool="C modules", kernel=name, skipped="the kernel is not cached", mendable=True)
         for name in absent
@@ -54,7 +60,7 @@ def lint(place: Place, kernels: Sequence[str], *, strict: bool) -> LintResult:
 def _kernels(
     place: Place, kernels: Sequence[str], strict: bool
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the kernels to look at, and those of the matrix that are left out."""
+    """Return the kernels to look at, oldest first unless named, and those that are left out."""
     if kernels:
         return tuple(kernels), ()
     listing = kernel_store(place).listing()

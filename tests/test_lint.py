@@ -7,24 +7,28 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import platformdirs
 import pytest
 from rich.console import Console
 
-from harness.clint import CLinter
+from harness.clint import CLinter, with_tools
 from harness.errors import HarnessError
 from harness.finding import Finding, LintResult, Outcome, parse_messages
+from harness.kernel import Kernel
 from harness.lint import lint
 from harness.lintreport import print_lint
-from harness.matrix import load_matrix
+from harness.localkernel import load_local
+from harness.matrix import BuildRootSpec, load_matrix
 from harness.place import Place
 from harness.progress import Progress
 from harness.run import Spawner
 from harness.runner import kernel_store
-from harness.toolchain import choose_toolchain
+from harness.toolchain import Toolchain, choose_toolchain
 from tests.test_kmod import RELEASE, WORKS, compiler, fake_kernel
 
 ROOT = Path(__file__).parents[1]
@@ -78,17 +82,9 @@ class Lab:
         path.chmod(mode)
 
     def lint(self, *, strict: bool = False) -> Done:
-        # The host's own sparse and clang must not be found where a test removes ours.
-        place = Place(
-            source=self.folder / "checkout",
-            cache=self.folder / "cache",
-            runs=self.folder / "runs",
-            spawner=Spawner(env={"PATH": self.path, "HOME": str(self.folder)}),
-            progress=Progress(Console(quiet=True)),
-        )
         console = Console(file=io.StringIO(), width=200)
         try:
-            result = lint(place, [str(self.folder / "linux")], strict=strict)
+            result = lint(self.place, [str(self.folder / "linux")], strict=strict)
         except HarnessError as error:
             return Done(returncode=2, output="\n".join((*error.lines, str(error))))
         print_lint(result, console)
@@ -98,6 +94,17 @@ class Lab:
     @property
     def path(self) -> str:
         return f"{self.tools}:{self.folder / 'host'}"
+
+    @property
+    def place(self) -> Place:
+        # The host's own sparse and clang must not be found where a test removes ours.
+        return Place(
+            source=self.folder / "checkout",
+            cache=self.folder / "cache",
+            runs=self.folder / "runs",
+            spawner=Spawner(env={"PATH": self.path, "HOME": str(self.folder)}),
+            progress=Progress(Console(quiet=True)),
+        )
 
 
 @pytest.fixture
@@ -232,6 +239,33 @@ def test_checkpatch_that_breaks_is_no_pass(lab: Lab) -> None:
     assert "broken" in done.output
 
 
+def test_kernels_that_nobody_named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(lab.folder / "linux", lab.folder / "newer", symlinks=True)
+    spec = load_matrix(ROOT / "kconfigs/matrix.toml").find("7.3").suites[0].buildroot
+    names = tuple(str(lab.folder / name) for name in ("linux", "newer"))
+    kernels = {name: replace(load_local(name), buildroot=spec) for name in names}
+    store = SimpleNamespace(
+        get=kernels.__getitem__,
+        listing=lambda: tuple(SimpleNamespace(series=name, kernel=None) for name in names),
+    )
+    monkeypatch.setattr("harness.lint.kernel_store", lambda place: store)
+    roots: list[BuildRootSpec | None] = []
+
+    def choose(kernel: Kernel, **rest: Any) -> Toolchain:
+        roots.append(kernel.buildroot)
+        return choose_toolchain(kernel, **rest)
+
+    monkeypatch.setattr("harness.lint.choose_toolchain", choose)
+    result = lint(lab.place, (), strict=True)
+    assert result.exit_status == 0
+    # All kernels, but one script for the text; and one build root for every tool.
+    for tool in TOOLS[1:]:
+        judged = tuple(one.kernel for one in result.outcomes if one.tool == tool)
+        assert judged == (names[1:] if tool == "checkpatch" else names)
+    assert roots == [with_tools(spec)] * 2
+    assert {"sparse", "clang", *spec.packages} == set(with_tools(spec).packages)
+
+
 def test_a_module_that_does_not_compile(lab: Lab) -> None:
     lab.write("checkout/module/first.c", "nonsense\n")
     done = lab.lint()
@@ -353,7 +387,7 @@ def test_the_real_tools(tmp_path: Path) -> None:
     toolchain = choose_toolchain(
         kernel, cache=place.cache, spawner=place.spawner, progress=place.progress
     )
-    linter = CLinter(place=place, kernel=kernel, toolchain=toolchain, strict=False)
+    linter = CLinter(place=place, kernel=kernel, toolchain=toolchain)
     expected = {
         "W=1": ("module/demo.c:5:18", "only_w1_sees_this"),
         "sparse": ("module/demo.c:9:16", "different address spaces"),
