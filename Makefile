@@ -27,6 +27,7 @@ test-slow: $(VENV)/test.stamp
 
 #: make lint      all that is static, with what is installed: ci/static; W=1, sparse, clang and
 #:                checkpatch over the C for each cached kernel             (ARGS='--kernel 6.1')
+#:                CI=true make lint: for all kernels, fetching what is missing, skipping nothing
 lint: $(VENV)/test.stamp $(if $(filter true,$(CI)),deps-lint)
 	@$(HARNESS) lint $(ARGS)
 
