@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness import commands
+from harness.session import MORE
 
 if TYPE_CHECKING:
     _Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -162,6 +163,14 @@ def _test_options(parser: argparse.ArgumentParser) -> None:
         choices=range(1, 65),
         metavar="N",
         help="VMs at a time (default: one a core, as far as memory goes, at most 4)",
+    )
+    parser.add_argument(
+        "--more-vms",
+        type=int,
+        choices=range(1001),
+        default=MORE,
+        metavar="N",
+        help="after a crash, hang or dirt go on in up to N further VMs (default: %(default)s)",
     )
 
 

@@ -36,12 +36,13 @@ def _options(arguments: argparse.Namespace) -> runner.Options:
         patterns=tuple(arguments.tests),
         cold=arguments.cold,
         jobs=arguments.jobs or runner.default_jobs(),
+        more=arguments.more_vms,
     )
 
 
 def parse(arguments: argparse.Namespace, place: Place) -> int:
     """`harness parse`: the same verdicts from a run's files alone."""
-    result = rejudge(arguments.folder)
+    result = rejudge(arguments.folder, runner.decoder(place, arguments.folder))
     print_run(result, arguments.folder, place.progress.console, verbose=arguments.verbose)
     return result.exit_status
 

@@ -127,7 +127,9 @@ def _blamed(result: TestResult, blames: list[Blame]) -> TestResult:
         reason = f"{titles}; {result.reason}"
     # The kernel said itself why the VM died: that is a judgement.
     status = result.status if result.status is Status.TIMEOUT else Status.FAIL
-    lines = (*result.lines, *(line for blame in blames for line in blame.lines))
+    # The console has the whole of what the guest reports line by line.
+    own = (line for line in result.lines if not line.startswith(_KERNEL))
+    lines = (*(line for blame in blames for line in blame.lines), *own)
     return replace(result, status=status, reason=_clip(reason), lines=_excerpt(lines))
 
 
@@ -304,6 +306,9 @@ def _problems(evidence: Evidence, suites: list[Suite]) -> tuple[str, ...]:
         lines.append(f"{len(transcript.stray)} bytes of output outside of any suite")
     for suite in suites:
         found = suite.document.problems
+        if suite.section.status == _STOPPED:
+            # What it did not come to is run in another VM.
+            found = tuple(one for one in found if not one.text.startswith("planned "))
         file = f"vm-{evidence.number}/results.ktap"
         lines += [f"{file}:{problem.line}: {problem.text}" for problem in found[:_PROBLEMS]]
         if len(found) > _PROBLEMS:

@@ -13,7 +13,8 @@ junit.xml           the same for CI
 import re
 import secrets
 import shlex
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +31,9 @@ CONSOLE = "console.log"
 RESULTS = "results.ktap"
 VERDICTS = "results.json"
 JUNIT = "junit.xml"
+MODULES = "modules"
+
+Decode = Callable[[str], str]
 
 
 def new_run(runs: Path, kernel: str, *, now: datetime | None = None) -> Path:
@@ -76,26 +80,47 @@ def _point(link: Path, target: str) -> None:
         raise
 
 
-def rejudge(run: Path) -> RunResult:
+def keep_modules(run: Path, modules: Iterable[Path]) -> None:
+    """Keep the modules that are loaded with the run: a splat is decoded by their debug info.
+
+    Raises:
+        HarnessError: no space.
+    """
+    folder = run / MODULES
+    try:
+        folder.mkdir()
+        for ko in modules:
+            shutil.copy(ko, folder)
+    except OSError as error:
+        raise HarnessError(
+            f"{folder}: cannot keep the modules: {error.strerror}", hint="free some space"
+        ) from None
+
+
+def rejudge(run: Path, decode: Decode | None = None) -> RunResult:
     """Judge a run from its files alone, and write results.json and junit.xml.
 
     This is also how a run is judged the first time, so that both times the same comes out. A
     missing results.ktap is an empty one: the VM never said a word.
+
+    Args:
+        run: the run's folder.
+        decode: returns a splat's text with source lines (:class:`harness.decode.Decoder`).
 
     Raises:
         HarnessError: the manifest is missing or not whole; a file cannot be read, or cannot be
             written (disk full): then what was there before stays.
     """
     manifest = load_manifest(run)
-    result = _judge(run, manifest)
+    result = _judge(run, manifest, decode or str)
     jsonfile.write_text(run / VERDICTS, result.to_json())
     xml = junit.to_xml(result, environment=_environment(manifest), started=manifest.started)
     jsonfile.write_text(run / JUNIT, xml)
     return result
 
 
-def _judge(run: Path, manifest: Manifest) -> RunResult:
-    evidence = list(_evidence(run, manifest))
+def _judge(run: Path, manifest: Manifest, decode: Decode) -> RunResult:
+    evidence = list(_evidence(run, manifest, decode))
     judgements = [judge(one, release=manifest.release) for one in evidence]
     judgement = merge(manifest.expected, judgements)
     releases = (one.told.release for one in evidence if one.told.release is not None)
@@ -110,7 +135,7 @@ def _judge(run: Path, manifest: Manifest) -> RunResult:
     )
 
 
-def _evidence(run: Path, manifest: Manifest) -> Iterator[Evidence]:
+def _evidence(run: Path, manifest: Manifest, decode: Decode) -> Iterator[Evidence]:
     """Yield what each VM left; a test is judged in the last one that was to run it."""
     last = {id_: number for number, vm in enumerate(manifest.vms, 1) for id_ in vm.planned}
     for number, vm in enumerate(manifest.vms, 1):
@@ -121,15 +146,17 @@ def _evidence(run: Path, manifest: Manifest) -> Iterator[Evidence]:
             expected=tuple(id_ for id_ in vm.planned if last[id_] == number),
             told=transcript.parse(b"".join(_chunks(folder / RESULTS)), vm.nonce),
             vm=vm.seen_end,
-            blames=tuple(_blames(folder / CONSOLE, vm.planned)),
+            blames=tuple(_blames(folder / CONSOLE, vm.planned, decode)),
         )
 
 
-def _blames(console: Path, planned: tuple[str, ...]) -> Iterator[Blame]:
+def _blames(console: Path, planned: tuple[str, ...], decode: Decode) -> Iterator[Blame]:
     """Yield the splats on a console, each with the test that it is charged to."""
     for charge in attribute(_chunks(console), tests=planned):
-        where = f"{console.parent.name}/{console.name}:{charge.line}: {charge.splat.title}"
-        yield Blame(test=charge.test, title=charge.splat.title, lines=(where,))
+        splat = charge.splat
+        where = f"{console.parent.name}/{console.name}:{charge.line}: {splat.title}"
+        text = decode(splat.text).splitlines()
+        yield Blame(test=charge.test, title=splat.title, lines=(where, *text))
 
 
 def _chunks(path: Path) -> Iterator[bytes]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from harness import jsonfile
 from harness.accel import Accelerator
+from harness.decode import DebugObject, Decoder
 from harness.errors import HarnessError
 from harness.guestroot import Load, Plan
 from harness.kernel import Kernel
@@ -30,7 +31,7 @@ from harness.probe import choose_accelerator
 from harness.progress import Phase
 from harness.results import RunResult, VmExit
 from harness.run import Leash, Spawner
-from harness.rundir import VERDICTS, new_run, rejudge
+from harness.rundir import MODULES, VERDICTS, Decode, keep_modules, new_run, rejudge
 from harness.session import MORE, Boot, Session
 from harness.spec import Spec, load_specs
 from harness.vm import VmConfig, VmOutcome, run_vm
@@ -163,7 +164,18 @@ def check(place: Place, kernel_name: str, options: Options) -> tuple[RunResult, 
     _check_patterns(load_specs(place.source / "selftests/specs"), options.patterns)
     ready = prepare(place, kernel_name)
     folder = trial(place, ready, options)
-    return rejudge(folder), folder
+    return rejudge(folder, decoder(place, folder)), folder
+
+
+def decoder(place: Place, folder: Path) -> Decode:
+    """Return what adds source lines to the splats of a run, by the modules kept in its folder."""
+    sources = {DRIVER: place.source / "module"}
+    helpers = place.source / "selftests/modules"
+    objects = [
+        DebugObject(module=ko.stem, path=ko, source=sources.get(ko.stem, helpers))
+        for ko in sorted((folder / MODULES).glob("*.ko"))
+    ]
+    return Decoder(objects, spawner=place.spawner).decode
 
 
 def trial(place: Place, ready: Ingredients, options: Options) -> Path:
@@ -183,6 +195,8 @@ def trial(place: Place, ready: Ingredients, options: Options) -> Path:
     suites = _select(ready.selftests.suites, options.patterns)
     before = _seconds_before(place.runs)
     folder = new_run(place.runs, ready.kernel.release)
+    modules = (ready.driver.ko, *(one.ko for one in ready.helpers))
+    keep_modules(folder, modules)
     leash = place.spawner.leash or Leash()
     spawner = replace(place.spawner, log=folder / "commands.log", leash=leash)
     config = VmConfig(
@@ -197,7 +211,7 @@ def trial(place: Place, ready: Ingredients, options: Options) -> Path:
             folder,
             _manifest(place, ready, config, suites),
             config=config,
-            loads=(Load(ko=ready.driver.ko), *(Load(ko=one.ko) for one in ready.helpers)),
+            loads=tuple(Load(ko=ko) for ko in modules),
             boot=_boot(place, spawner, cold=options.cold),
             leash=leash,
             on_line=_Counter(phase, suites).line,

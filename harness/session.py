@@ -51,7 +51,7 @@ class Session:
         boot: runs one VM.
         leash: holds what ``boot`` starts; pulled when this thread is interrupted.
         on_line: called with each line of every results channel.
-        most: VMs beyond one a lane.
+        most: VMs that the run may take beyond one a lane.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class Session:
             if self._left >= 0:
                 return True
             run = self._manifest.vms[last - 1]
-            words = f"gave up after {len(self._manifest.vms)} VMs"
+            words = f"gave up after {len(self._manifest.vms)} VMs: --more-vms goes on"
             self._manifest = self._manifest.with_vm(last, replace(run, notes=(*run.notes, words)))
             save_manifest(self._folder, self._manifest)
             return False

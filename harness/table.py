@@ -105,10 +105,16 @@ def _rows(tests: tuple[TestResult, ...], folder: Path, *, verbose: bool) -> Iter
     for test in tests:
         key = (test.id,) if verbose else _kin(test)
         groups.setdefault(key, []).append(test)
+    told: dict[str, str] = {}
     for group in groups.values():
         first = group[0]
         if len(group) == 1:
-            yield _single(first, folder, verbose=verbose)
+            explained = bool(first.reason and first.lines)
+            like = told.setdefault(first.reason, first.id) if explained else first.id
+            if first.status.good or verbose or like == first.id:
+                yield _single(first, folder, verbose=verbose)
+            else:
+                yield _alike(first, like, folder)
             continue
         times = [test.seconds for test in group if test.seconds is not None]
         reason = (_plain(first.reason),) if first.reason else ()
@@ -144,6 +150,12 @@ def _single(test: TestResult, folder: Path, *, verbose: bool) -> _Row:
     if not test.status.good:
         below.append(f"log: {_log(test, folder)}")
     return _Row(name=_plain(test.id), status=test.status, seconds=test.seconds, below=tuple(below))
+
+
+def _alike(test: TestResult, like: str, folder: Path) -> _Row:
+    """What failed for the reason of another test: the same splat in each, most often."""
+    below = (f"as {_plain(like)}: {_plain(test.reason)}", f"log: {_log(test, folder)}")
+    return _Row(name=_plain(test.id), status=test.status, seconds=test.seconds, below=below)
 
 
 def _log(test: TestResult, folder: Path) -> str:

@@ -3,7 +3,12 @@
 
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# A slow machine fails no test: nothing here asserts wall time.
+hypothesis.settings.register_profile("harness", deadline=None)
+hypothesis.settings.load_profile("harness")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -100,6 +100,10 @@ def test_a_warning_alone_is_red(tmp_path: Path) -> None:
     found = statuses(tmp_path / "runs")
     assert "fail" in found.values(), done.stdout
     assert "WARNING in " in done.stdout
+    junit = (tmp_path / "runs/latest/junit.xml").read_text()
+    assert re.search(rf"_ioctl\+0x\S+ \[udmabuf_iov\] \({source}/module/main\.c:\d+\)", junit), (
+        junit
+    )
     assert done.returncode == 1
 
 

@@ -433,6 +433,7 @@ def test_a_suite_that_stopped_after_dirt() -> None:
     judgement = judge(EXPECTED, parse(text, NONCE), CLEAN)
     assert "mmap:suite" not in {test.id for test in judgement.tests}
     assert only(judgement, "mmap:a.two").status is Status.MISSING
+    assert judgement.problems == ()
     silent = stream(("mmap", MMAP, 5), ("sg", SG, 0))
     reason = only(judge(EXPECTED, parse(silent, NONCE), CLEAN), "mmap:suite").reason
     assert reason == "it stopped without saying why"

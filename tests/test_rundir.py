@@ -292,6 +292,9 @@ def test_what_the_kernel_complains_of_is_charged(run: Path) -> None:
     assert (one.status, two.status) == (Status.FAIL, Status.FAIL)
     assert one.reason.startswith("it passed, but: WARNING in ")
     assert one.lines[0].startswith("vm-1/console.log:2: WARNING in ")
+    assert one.lines[4].endswith("uiov_pin_user_range+0x1/0x2 [udmabuf_iov]")
+    one, two = rejudge(run, lambda text: text.replace("0x1/0x2", "0x1/0x2 (pin.c:7)")).tests
+    assert one.lines[4].endswith("uiov_pin_user_range+0x1/0x2 (pin.c:7) [udmabuf_iov]")
 
 
 def test_a_second_vm_has_the_last_word_on_what_it_was_to_run(run: Path) -> None:

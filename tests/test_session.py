@@ -67,7 +67,7 @@ class Guest:
 
 
 def session(
-    folder: Path, guest: Guest, expected: tuple[str, ...], leash: Leash | None = None, most: int = 9
+    folder: Path, guest: Guest, expected: tuple[str, ...], leash: Leash | None = None, more: int = 9
 ) -> Session:
     return Session(
         folder,
@@ -81,17 +81,17 @@ def session(
         loads=(),
         boot=guest,
         leash=leash or Leash(),
-        most=most,
+        most=more,
     )
 
 
 def run(
-    folder: Path, script: dict[str, str], *suites: Suite, most: int = 9
+    folder: Path, script: dict[str, str], *suites: Suite, more: int = 9
 ) -> tuple[Guest, dict[str, Status]]:
     """Run suites in one lane; return what ran in each VM, and the verdicts."""
     guest = Guest(folder, script)
     expected = tuple(id_ for one in suites for id_ in one.full_ids)
-    session(folder, guest, expected, most=most).run([Lane(cmdline=(), suites=suites)], jobs=1)
+    session(folder, guest, expected, more=more).run([Lane(cmdline=(), suites=suites)], jobs=1)
     return guest, {test.id: test.status for test in rejudge(folder).tests}
 
 
@@ -125,10 +125,10 @@ def test_every_test_kills_its_vm(tmp_path: Path) -> None:
 
 
 def test_a_run_gives_up_and_says_so(tmp_path: Path) -> None:
-    guest, found = run(tmp_path, dict.fromkeys(ALL, "die"), A, B, most=2)
+    guest, found = run(tmp_path, dict.fromkeys(ALL, "die"), A, B, more=2)
     assert len(guest.ran) == 3
     assert set(found.values()) == {Status.CRASHED}
-    assert "gave up after 3 VMs" in rejudge(tmp_path).problems
+    assert "gave up after 3 VMs: --more-vms goes on" in rejudge(tmp_path).problems
 
 
 def test_a_vm_that_gets_no_further_is_the_last(tmp_path: Path) -> None:

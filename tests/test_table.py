@@ -120,3 +120,15 @@ def test_a_terminal_is_safe_from_the_guest(text: str) -> None:
 def test_markup_of_the_guest_is_text() -> None:
     test = TestResult(id="a:b.c", status=Status.FAIL, lines=("[bold]array[0] :smile:",))
     assert "    [bold]array[0] :smile:\n" in printed(run(test))
+
+
+def test_the_same_reason_is_told_once() -> None:
+    lines = ("vm-1/console.log:7: WARNING in f", "a frame")
+    tests = [
+        TestResult(id=f"a:b.{name}", status=Status.FAIL, reason="WARNING in f", lines=lines, vm=1)
+        for name in ("one", "two")
+    ]
+    text = printed(run(*tests))
+    assert text.count("a frame") == 1
+    assert "    as a:b.one: WARNING in f\n" in text
+    assert printed(run(*tests), verbose=True).count("a frame") == 2
