@@ -37,7 +37,7 @@ _FRAMES = (
     # " ? foo.isra.0+0x12/0x340 [module]", addresses and <IRQ> in front on older kernels; ppc, s390
     rf"[( \t]*(?:</?[#\w]+>[ \t]*)*{_ADDRESS}*{_MAYBE}{_NAME}\+(?:0x)?[0-9a-f]+/",
     # The interrupted instruction; a code segment with privilege bits is user space, and no frame.
-    rf"(?:RIP|E?IP(?: is at)?|NIP|PC is at|pc|epc)\b[ \t]?:?[ \t]*"
+    rf"(?:RIP|E?IP(?: is at)?|NIP|PC is at|pc|epc|ERA)\b[ \t]*:?[ \t]*"
     rf"(?:(?:[0-9a-f]{{3}}[0489c])(?::[ \t]*))?"
     rf"{_ADDRESS}*(?:[0-9a-f]{{8,16}}[ \t]+)?{_NAME}\+0x",
     # arm: "[<c0101234>] (foo) from [<c0105678>] (bar+0x10/0x14)" and "foo from bar+0x10/0x14"
@@ -271,7 +271,13 @@ def first_trace(lines: Sequence[Message], *, interrupted: bool) -> tuple[str, ..
     first = (n for n, line in enumerate(lines) if line.sort == TRACE and "stack back" in line.raw)
     sure: list[str] = []
     guessed: list[str] = []
+    aside = False
     for line in lines[next(first, 0) :]:
+        if aside:
+            aside = False
+            continue
+        # The place where that was done; what happened comes later.
+        aside = line.text.startswith("Preemption disabled at:")
         if interrupted and (sure or guessed) and _LEFT.search(line.text):
             sure, guessed = [], [*sure, *guessed]
         if line.function:

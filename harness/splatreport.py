@@ -30,6 +30,7 @@ _HEAD_LINES = 16
 
 _RULED = frozenset({"kasan", "kmsan", "kcsan", "kfence", "ubsan"})
 _REFINED = frozenset({"warning", "bug", "cut-here", "list-corruption", "usercopy"})
+_WORK = re.compile(r"(?:last function: |workfn=)([A-Za-z_][\w.]*)")
 _ACCESS = re.compile(r"\A(Read|Write) (?:of size|at addr)")
 
 
@@ -173,6 +174,9 @@ class Report:
             return (plain_name(blamed), *trace)
         if place == "lock" and (taker := taken_at(self.lines)):
             return (taker, *trace)
+        if place == "work":
+            named = (_WORK.search(line.text) for line in self.lines[:_HEAD_LINES])
+            return (*(plain_name(found[1]) for found in named if found), *trace)
         return trace
 
     def _head(self) -> list[str]:
