@@ -149,6 +149,7 @@ def test_an_interleaved_splat_is_charged_by_its_first_line() -> None:
 def test_benign_messages() -> None:
     assert benign("<4>udmabuf_iov: loading out-of-tree module taints kernel.")
     assert benign("clocksource: timekeeping watchdog on CPU0: Marking clocksource 'tsc' as")
+    assert benign("<3>udmabuf_iov: a device called udmabuf exists already, probably that of the")
     assert benign("<4>workqueue: drain_vmap_area_work hogged CPU for >10000us 4 times, consider")
 
 

@@ -177,6 +177,55 @@ TEST_F(seen, debugfs)
 	EXPECT_EQ(self->pages, read_field(UDMABUF_IOV_TOTALS, "pages "));
 }
 
+/* Return: whether a user has a line, with or without buffers. */
+static bool is_shown(unsigned int uid)
+{
+	FILE *file = fopen(UDMABUF_IOV_CHARGES, "r");
+	bool found = false;
+	unsigned int user;
+	char line[256];
+
+	while (file && fgets(line, sizeof(line), file))
+		found |= sscanf(line, "uid %u ", &user) == 1 && user == uid;
+	if (file)
+		fclose(file);
+	return found;
+}
+
+/*
+ * Guards: numbers that are used twice; totals of a user that go with the first
+ * buffer, or stay with the last
+ */
+TEST_F(seen, several)
+{
+	long long charged = variant->charged ? PAGES : 0, user[3], ids[3];
+	int dmabufs[3], i;
+
+	ASSERT_EQ(0, set_limit(ARRAY_SIZE(ids) * PAGES * PAGE_BYTES));
+	EXPECT_FALSE(is_shown(TEST_UID));
+	for (i = 0; i < 3; i++) {
+		dmabufs[i] = export_source(self->device, &self->source);
+		ASSERT_LE(0, dmabufs[i]);
+		ids[i] = read_field(UDMABUF_IOV_BUFFERS, "id ");
+		/* An id is not used again: the second buffer is gone when the third comes. */
+		if (i == 1)
+			close(dmabufs[1]);
+	}
+	EXPECT_LT(ids[0], ids[1]);
+	EXPECT_LT(ids[1], ids[2]);
+	read_charges(TEST_UID, user);
+	EXPECT_EQ(2, user[0]);
+	EXPECT_EQ(2 * PAGES, user[1]);
+	EXPECT_EQ(2 * charged, user[2]);
+	close(dmabufs[0]);
+	read_charges(TEST_UID, user);
+	EXPECT_EQ(1, user[0]);
+	EXPECT_EQ(PAGES, user[1]);
+	EXPECT_EQ(charged, user[2]);
+	close(dmabufs[2]);
+	EXPECT_FALSE(is_shown(TEST_UID));
+}
+
 /* Guards: exp_info.exp_name without what tells that the buffer is charged */
 TEST_F(seen, fdinfo)
 {

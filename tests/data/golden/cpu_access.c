@@ -166,7 +166,7 @@ static void run_calls(struct __test_metadata *_metadata, int dmabuf, const int *
  * Guards: the row; 9e9fa6a9198b: a WARN at the first call, because the device
  * has no DMA mask
  */
-TEST_F(sync, alone)
+TEST_F_TIMEOUT(sync, alone, 3)
 {
 	void *map;
 

@@ -1025,7 +1025,7 @@ static void check_coherent(struct __test_metadata *_metadata, FIXTURE_DATA(creat
  * Guards: the check of the row; a page or charge of the first entry that an
  * error path keeps
  */
-TEST_F(create_iov, answers)
+TEST_F_TIMEOUT(create_iov, answers, 3)
 {
 	struct {
 		struct udmabuf_iov_create head;
@@ -1154,6 +1154,17 @@ TEST_F(device, read_only)
 	munmap(map, PAGE);
 	close(dmabuf);
 	close(memfd);
+}
+
+/* Guards: B33: a device that everybody may open, and so pin memory */
+TEST_F(device, mode)
+{
+	struct stat stat;
+
+	if (!driver_is_udmabuf_iov())
+		SKIP(return, "who may open this driver's device is for udev to say");
+	ASSERT_EQ(0, lstat(UDMABUF_DEVICE, &stat));
+	EXPECT_EQ(0600, stat.st_mode & 07777);
 }
 
 /* Guards: a change of the ABI */

@@ -29,6 +29,7 @@
 
 enum kind {
 	RAMFS_SHARED,
+	FILE_BEHIND,
 	RAMFS_PRIVATE,
 	TMPFS_SHARED,
 	SYSV_SHARED,
@@ -65,6 +66,13 @@ FIXTURE_VARIANT(kind)
 FIXTURE_VARIANT_ADD(kind, file_shared)
 {
 	.kind = RAMFS_SHARED,
+	.expected = EOPNOTSUPP,
+};
+
+/* Guards: a check of the first mapping of a range only */
+FIXTURE_VARIANT_ADD(kind, file_behind)
+{
+	.kind = FILE_BEHIND,
 	.expected = EOPNOTSUPP,
 };
 
@@ -186,6 +194,7 @@ static bool open_kind(struct __test_metadata *_metadata, enum kind kind, int *fd
 	ASSERT_EQ(sizeof(page), PAGE_BYTES);
 	switch (kind) {
 	case RAMFS_SHARED:
+	case FILE_BEHIND:
 	case RAMFS_PRIVATE:
 		*fd = open_ramfs(_metadata);
 		if (*fd < 0)
@@ -306,6 +315,10 @@ static char *map_kind(struct __test_metadata *_metadata, enum kind kind, int fd)
 	if (map == MAP_FAILED && kind == DEVICE_MEMORY)
 		SKIP(return MAP_FAILED, "/dev/mem at %#x: %s", DEVICE_ADDRESS, strerror(errno));
 	ASSERT_NE(MAP_FAILED, map);
+	/* The first page becomes shared memory, and the range goes over two mappings. */
+	if (kind == FILE_BEHIND)
+		ASSERT_EQ(map, mmap(map, PAGE_BYTES, PROT_READ | PROT_WRITE,
+				    MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
 	if (kind == ZERO_PAGE)
 		read_zero_page(_metadata, map);
 	return map;
@@ -345,7 +358,7 @@ static void check_coherent(struct __test_metadata *_metadata, int dmabuf, char *
 }
 
 /* Guards: the check of the row; a buffer of other pages than the caller has */
-TEST_F(kind, answers)
+TEST_F_TIMEOUT(kind, answers, 3)
 {
 	static const struct layout layout = { .nr_runs = 1, .runs = { { 0, PAGES } } };
 	char content[2 * 4096], page[4096];

@@ -359,6 +359,20 @@ FIXTURE_VARIANT_ADD(large, hugetlb)
 	.skew = 0,
 };
 
+/*
+ * Guards: a huge page that is mapped because the first of its pages is aligned
+ */
+FIXTURE_VARIANT_ADD(large, hugetlb_scattered)
+{
+	.layout = {
+		.backing = HUGETLB,
+		.pages = 1024,
+		.nr_runs = 3,
+		.runs = { { 0, 256 }, { 512, 512 }, { 256, 256 } },
+	},
+	.skew = 0,
+};
+
 FIXTURE_VARIANT_ADD(large, hugetlb_skewed)
 {
 	.layout = {
@@ -369,6 +383,8 @@ FIXTURE_VARIANT_ADD(large, hugetlb_skewed)
 	},
 	.skew = 3,
 };
+
+#define GIB	(1UL << 30)
 
 /* Return: an address for @bytes, @skew pages behind a multiple of 2 MiB, in room of its own. */
 static char *find_room(struct __test_metadata *_metadata, size_t bytes, size_t skew)
@@ -487,6 +503,38 @@ TEST_F(large, first_touch)
 		for (page = 0; page < self->pages; page += 17)
 			check_mapped(_metadata, self, self->map + page * PAGE_BYTES, page);
 	}
+}
+
+/* KiB that this process has in page tables. */
+static long long count_table_memory(void)
+{
+	return read_field("/proc/self/status", "VmPTE:");
+}
+
+/*
+ * A fault fills one page table and leaves the others alone; a huge page that is mapped whole needs
+ * none.
+ */
+/*
+ * Guards: 2.4i: a fault that maps the whole buffer, however large; a huge page
+ * that is mapped page by page
+ */
+TEST_F(large, tables)
+{
+	/* Two huge pages, in the other order. */
+	bool huge = self->layout->backing == HUGETLB && self->layout->nr_runs == 2;
+	char *second = self->map + HUGE_PAGE_BYTES;
+	long long before;
+
+	if ((uintptr_t)self->map / GIB != (uintptr_t)second / GIB)
+		SKIP(return, "the mapping is in two tables of 1 GiB");
+	ASSERT_EQ(0, touch(self->map));
+	before = count_table_memory();
+	ASSERT_LT(0, before);
+	ASSERT_EQ(0, touch(second));
+	if (!huge || variant->skew || kernel_before(6, 12))
+		before += PAGE_BYTES / 1024;
+	EXPECT_EQ(before, count_table_memory());
 }
 
 /* Mappings that start or end inside a huge page, at the same address. */

@@ -252,6 +252,18 @@ TEST_F(memlock, capable)
 }
 
 /*
+ * Guards: an exemption for CAP_IPC_LOCK in a user namespace, which everybody
+ * can make
+ */
+TEST_F(memlock, capable_in_namespace)
+{
+	if (unshare(CLONE_NEWUSER))
+		SKIP(return, "no user namespaces: %s", strerror(errno));
+	ASSERT_EQ(0, set_capable(true));
+	EXPECT_EQ(-ENOMEM, pin(self->device, self->memory, LIMIT + 1));
+}
+
+/*
  * Guards: a release that looks at the capability again and so keeps the charge
  */
 TEST_F(memlock, capable_at_release)

@@ -184,6 +184,8 @@ TEST_F(seal, never_both)
 /* So much that allocating it takes a while. */
 #define FILL_BYTES	(8 * HUGE_PAGE_BYTES)
 
+#define LOCK_ROUNDS	4
+
 FIXTURE(lock)
 {
 	struct baseline before;
@@ -234,6 +236,42 @@ TEST_F(lock, awaited)
 	close(memfd);
 }
 
+/*
+ * Whoever seals waits for the lock, and then creation does: the seal comes first. Should the lock
+ * be free before both of them wait, either may win.
+ */
+/* Guards: M4: seals that are checked before the inode lock is there */
+TEST_F(lock, sealed_meanwhile)
+{
+	int *go = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int memfd, dmabuf, round;
+	pthread_t thread;
+	bool sealed;
+	pid_t child;
+
+	ASSERT_NE(MAP_FAILED, go);
+	for (round = 0; round < LOCK_ROUNDS; round++) {
+		memfd = make_memfd(0, FILL_BYTES, F_SEAL_SHRINK);
+		ASSERT_LE(0, memfd);
+		__atomic_store_n(go, 0, __ATOMIC_RELEASE);
+		child = fork_sealer(_metadata, memfd, go, 0);
+		ASSERT_EQ(0, pthread_create(&thread, NULL, fill_file, &memfd));
+		while (!count_blocks(memfd))
+			;
+		__atomic_store_n(go, 1, __ATOMIC_RELEASE);
+		while (read_state(child) != 'D' && count_blocks(memfd) < FILL_BYTES / 512)
+			;
+		dmabuf = create(self->device, memfd, 0, PAGE_BYTES, 0);
+		pthread_join(thread, NULL);
+		end_sealer(child, dmabuf >= 0);
+		sealed = fcntl(memfd, F_GET_SEALS) & F_SEAL_WRITE;
+		EXPECT_EQ(sealed ? -EINVAL : 0, dmabuf < 0 ? dmabuf : 0);
+		if (dmabuf >= 0)
+			close(dmabuf);
+		close(memfd);
+	}
+}
+
 FIXTURE(create)
 {
 	struct baseline before;
@@ -282,6 +320,7 @@ FIXTURE_TEARDOWN(create)
 
 /* One of several threads, with two pages of the source that are its own. */
 struct maker {
+	pthread_barrier_t *start;
 	struct source source;
 	struct layout layout;
 	int device;
@@ -313,8 +352,10 @@ static void *make_in_rounds(void *argument)
 	struct maker *maker = argument;
 	int round;
 
-	for (round = 0; round < ROUNDS; round++)
+	for (round = 0; round < ROUNDS; round++) {
+		pthread_barrier_wait(maker->start);
 		maker->errors += !!make_and_look(maker);
+	}
 	return NULL;
 }
 
@@ -326,8 +367,10 @@ TEST_F(create, close)
 {
 	struct maker makers[THREADS];
 	pthread_t threads[THREADS];
+	pthread_barrier_t start;
 	int i;
 
+	ASSERT_EQ(0, pthread_barrier_init(&start, NULL, THREADS));
 	for (i = 0; i < THREADS; i++) {
 		makers[i] = (struct maker) { .source = self->source, .device = self->device };
 		makers[i].layout = variant->layout;
@@ -335,6 +378,7 @@ TEST_F(create, close)
 		makers[i].layout.runs[0].first = 2 * i;
 		makers[i].layout.runs[0].count = 2;
 		makers[i].source.layout = &makers[i].layout;
+		makers[i].start = &start;
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, make_in_rounds, &makers[i]));
 	}
 	for (i = 0; i < THREADS; i++)

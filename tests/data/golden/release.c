@@ -10,6 +10,7 @@
 #include "kselftest_harness.h"
 #include "udmabuf_test.h"
 
+#include <sys/file.h>
 #include <sys/syscall.h>
 
 enum user { DEVICE, SOURCE, DMABUF, MAP, NR_USERS };
@@ -475,6 +476,154 @@ TEST_F(last_user, source_gone)
 	EXPECT_EQ(0, check_buffer(_metadata, map, SEED_SOURCE, &variant->layout));
 	munmap(map, self->bytes);
 	close(dmabuf);
+}
+
+FIXTURE(memfd)
+{
+	struct baseline before;
+	int device;
+	int memfd;
+	int again;
+	size_t bytes;
+};
+
+/* A memfd, and whether it is accepted. */
+FIXTURE_VARIANT(memfd)
+{
+	bool huge;
+	bool good;
+};
+
+FIXTURE_VARIANT_ADD(memfd, shmem)
+{
+	.huge = false,
+	.good = true,
+};
+
+FIXTURE_VARIANT_ADD(memfd, shmem_refused)
+{
+	.huge = false,
+	.good = false,
+};
+
+FIXTURE_VARIANT_ADD(memfd, hugetlb)
+{
+	.huge = true,
+	.good = true,
+};
+
+FIXTURE_VARIANT_ADD(memfd, hugetlb_refused)
+{
+	.huge = true,
+	.good = false,
+};
+
+FIXTURE_SETUP(memfd)
+{
+	char path[32];
+
+	if (variant->huge && !reserve_huge_pages(1))
+		SKIP(return, "not enough memory for a huge page");
+	self->bytes = variant->huge ? HUGE_PAGE_BYTES : PAGE_BYTES;
+	self->device = open_device(_metadata);
+	self->memfd = make_memfd(variant->huge ? MFD_HUGETLB | MFD_HUGE_2MB : 0, self->bytes,
+				 variant->good ? F_SEAL_SHRINK : 0);
+	ASSERT_LE(0, self->memfd);
+	/* The same file, opened once more. */
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", self->memfd);
+	self->again = open(path, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, self->again);
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(memfd)
+{
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+/* A lock of flock() goes when the last reference to the open file does. */
+/* Guards: M13: a file that the call keeps, whether it works or not */
+TEST_F(memfd, let_go)
+{
+	int dmabuf;
+
+	ASSERT_EQ(0, flock(self->memfd, LOCK_EX | LOCK_NB));
+	dmabuf = create(self->device, self->memfd, 0, self->bytes, 0);
+	EXPECT_EQ(variant->good ? 0 : -EINVAL, dmabuf < 0 ? dmabuf : 0);
+	EXPECT_EQ(-1, flock(self->again, LOCK_EX | LOCK_NB));
+	close(self->memfd);
+	EXPECT_EQ(0, flock(self->again, LOCK_EX | LOCK_NB));
+	if (dmabuf >= 0)
+		close(dmabuf);
+}
+
+/* Guards: M13: a refused call that keeps the lock of the file */
+TEST_F_TIMEOUT(memfd, changed, 3)
+{
+	int dmabuf = create(self->device, self->memfd, 0, self->bytes, 0);
+
+	EXPECT_EQ(variant->good ? 0 : -EINVAL, dmabuf < 0 ? dmabuf : 0);
+	EXPECT_EQ(0, fcntl(self->memfd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW));
+	if (dmabuf >= 0)
+		close(dmabuf);
+	dmabuf = create(self->device, self->memfd, 0, self->bytes, 0);
+	ASSERT_LE(0, dmabuf);
+	close(dmabuf);
+}
+
+FIXTURE(written)
+{
+	struct baseline before;
+	int device;
+};
+
+FIXTURE_SETUP(written)
+{
+	self->device = open_device(_metadata);
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(written)
+{
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+/* Documentation/admin-guide/mm/pagemap.rst */
+#define KPF_DIRTY	4
+
+static bool is_dirty(struct __test_metadata *_metadata, __u64 frame)
+{
+	int fd = open("/proc/kpageflags", O_RDONLY);
+	__u64 flags = 0;
+
+	ASSERT_EQ(sizeof(flags), pread(fd, &flags, sizeof(flags), frame * sizeof(flags)));
+	close(fd);
+	return flags >> KPF_DIRTY & 1;
+}
+
+/*
+ * Guards: B09, M21: pages that are not marked dirty, and so may be lost when
+ * memory is short
+ */
+TEST_F(written, dirty)
+{
+	int memfd = make_memfd(0, PAGE_BYTES, F_SEAL_SHRINK), dmabuf;
+	unsigned char *owner, *map;
+
+	ASSERT_LE(0, memfd);
+	dmabuf = create(self->device, memfd, 0, PAGE_BYTES, 0);
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, map_shared(dmabuf, PAGE_BYTES, (void **)&map));
+	*map = 1;
+	munmap(map, PAGE_BYTES);
+	owner = mmap(NULL, PAGE_BYTES, PROT_READ, MAP_SHARED, memfd, 0);
+	ASSERT_NE(MAP_FAILED, owner);
+	EXPECT_EQ(1, *owner);
+	EXPECT_FALSE(is_dirty(_metadata, page_frame(owner)));
+	close(dmabuf);
+	EXPECT_TRUE(is_dirty(_metadata, page_frame(owner)));
+	munmap(owner, PAGE_BYTES);
+	close(memfd);
 }
 
 TEST_HARNESS_MAIN

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Generated from specs/module.toml and its template: do not edit.
+ *
+ * The module comes and goes while nobody uses it, and leaves nothing behind.
+ */
+
+#include "kselftest_harness.h"
+#include "udmabuf_test.h"
+
+#include <sys/syscall.h>
+
+#define MODULE_FILE	"/harness/udmabuf_iov.ko"
+#define DEBUGFS_FOLDER	"/sys/kernel/debug/udmabuf_iov"
+#define OTHER_DEVICE	"/dev/udmabuf-test"
+
+FIXTURE(load)
+{
+	int file;
+};
+
+static int load(int file, const char *parameters)
+{
+	return syscall(SYS_finit_module, file, parameters, 0) ? -errno : 0;
+}
+
+static int unload(void)
+{
+	return syscall(SYS_delete_module, "udmabuf_iov", O_NONBLOCK) ? -errno : 0;
+}
+
+FIXTURE_SETUP(load)
+{
+	if (!driver_is_udmabuf_iov())
+		SKIP(return, "this driver is not a module");
+	self->file = open(MODULE_FILE, O_RDONLY | O_CLOEXEC);
+	ASSERT_LE(0, self->file);
+	ASSERT_EQ(0, unload());
+}
+
+/* The tests to come need the driver. */
+FIXTURE_TEARDOWN(load)
+{
+	if (!driver_is_udmabuf_iov())
+		EXPECT_EQ(0, load(self->file, ""));
+	close(self->file);
+}
+
+static bool exists(const char *path)
+{
+	return access(path, F_OK) == 0;
+}
+
+static void check_call(struct __test_metadata *_metadata, const char *path)
+{
+	int memfd = make_memfd(0, PAGE_BYTES, F_SEAL_SHRINK), device, dmabuf;
+
+	device = open(path, O_RDWR | O_CLOEXEC);
+	ASSERT_LE(0, device);
+	dmabuf = create(device, memfd, 0, PAGE_BYTES, 0);
+	ASSERT_LE(0, dmabuf);
+	close(dmabuf);
+	close(device);
+	close(memfd);
+}
+
+/*
+ * Guards: a device or files of debugfs that outlive the module, whose code is
+ * gone
+ */
+TEST_F(load, again)
+{
+	EXPECT_FALSE(exists(UDMABUF_DEVICE));
+	EXPECT_FALSE(exists(DEBUGFS_FOLDER));
+	ASSERT_EQ(0, load(self->file, ""));
+	EXPECT_TRUE(exists(UDMABUF_IOV_TOTALS));
+	check_call(_metadata, UDMABUF_DEVICE);
+}
+
+/* A misc device that every kernel with power management has. */
+/*
+ * Guards: a name for the device that another one has, at which the kernel
+ * prints a stack trace
+ */
+TEST_F(load, name_taken)
+{
+	if (!exists("/sys/class/misc/cpu_dma_latency"))
+		SKIP(return, "no device whose name could be taken");
+	EXPECT_EQ(-EEXIST, load(self->file, "device_name=cpu_dma_latency"));
+	EXPECT_FALSE(driver_is_udmabuf_iov());
+	EXPECT_FALSE(exists(DEBUGFS_FOLDER));
+}
+
+/* Guards: a parameter device_name without effect */
+TEST_F(load, other_name)
+{
+	ASSERT_EQ(0, load(self->file, "device_name=udmabuf-test"));
+	EXPECT_FALSE(exists(UDMABUF_DEVICE));
+	check_call(_metadata, OTHER_DEVICE);
+	EXPECT_EQ(0, unload());
+	EXPECT_FALSE(exists(OTHER_DEVICE));
+}
+
+TEST_HARNESS_MAIN
