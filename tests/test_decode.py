@@ -3,15 +3,25 @@
 like a vmlinux."""
 
 import os
+import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+import platformdirs
 import pytest
+from rich.console import Console
 
 from harness import decode
 from harness.decode import DebugObject, Decoder
+from harness.kernels import KernelStore
+from harness.kmod import build_module
+from harness.matrix import load_matrix
+from harness.progress import Progress
 from harness.run import Completed, Spawner
+from harness.splat import scan
+
+ROOT = Path(__file__).parents[1]
 
 # Lines are counted: `poke` writes in line 6, is inlined in `outer` in line 11.
 SOURCE = """\
@@ -189,6 +199,34 @@ def test_no_debug_info_is_not_looked_through(
     monkeypatch.delattr(Spawner, "run")
     text = f" outer+0x{plain.first_return:x}/0x{plain.size:x} [demo]"
     assert plain.decoder("demo").decode(text) == text
+
+
+@pytest.mark.kernel
+def test_a_real_splat_and_the_module_it_comes_from(tmp_path: Path) -> None:
+    cache = platformdirs.user_cache_path("udmabuf-harness")
+    spawner = Spawner(env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)})
+    progress = Progress(Console(quiet=True))
+    matrix = load_matrix(ROOT / "kconfigs" / "matrix.toml")
+    source = ROOT / "selftests/modules/canary"
+    built = build_module(
+        source,
+        KernelStore(cache, matrix, spawner, progress).get("6.12"),
+        name="canary",
+        cache=cache,
+        spawner=spawner,
+        progress=progress,
+    )
+    (splat,) = scan((ROOT / "tests/data/splats/real/6.12-warn.log").read_bytes())
+    decoder = Decoder([DebugObject(module="canary", path=built.ko, source=source)], spawner=spawner)
+    # The lines are those of today's source at the offsets of the recorded one.
+    (place,) = decoder.places(splat.text)
+    assert (place.function, place.file) == ("canary_warn", str(source / "canary.c"))
+    decoded = [line for line in decoder.decode(splat.text).split("\n") if "canary.c:" in line]
+    assert [name for line in decoded for name in re.findall(r"\b(\w+)\+0x", line)] == [
+        "canary_warn",
+        "canary_warn",
+        "provoke",
+    ]
 
 
 def test_names_that_several_functions_have(tmp_path: Path) -> None:
