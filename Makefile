@@ -7,7 +7,7 @@ VENV := .venv
 HARNESS := $(VENV)/bin/harness
 ARGS ?=
 
-.PHONY: help check test test-slow lint bench kernels clean deps-check deps-test deps-lint
+.PHONY: help check mutants test test-slow lint bench kernels clean deps-check deps-test deps-lint
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,11 @@ help:
 #: make check     build the driver, boot it in a VM, run the kselftests   (ARGS='--kernel 6.1')
 check: $(VENV)/check.stamp
 	@$(HARNESS) check $(ARGS)
+
+#: make mutants   break the driver on purpose, in each way we know of: do the tests see it?
+#:                                                                       (ARGS='--quick')
+mutants: $(VENV)/check.stamp
+	@$(HARNESS) mutate $(ARGS)
 
 #: make test      our own tests: ruff, mypy, shellcheck, pytest           (ARGS='-k ktap')
 test: $(VENV)/test.stamp
