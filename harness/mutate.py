@@ -4,6 +4,7 @@
 import fnmatch
 import os
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -104,9 +105,10 @@ def mutate(
     table.head()
     for finding in findings:
         table.row(finding)
-    for finding in judge_all(bench, mutations, jobs=runner.default_jobs()):
-        findings.append(finding)
-        table.row(finding)
+    with closing(judge_all(bench, mutations, jobs=runner.default_jobs())) as coming:
+        for finding in coming:
+            findings.append(finding)
+            table.row(finding)
     bench.state.prune()
     table.end(findings)
     return exit_status(findings)

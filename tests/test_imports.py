@@ -24,6 +24,8 @@ PURE = (
     "results",
     "version",
     "generate",
+    "mutant",
+    "verdict",
 )
 IMPURE_IMPORTS = {"subprocess", "socket", "tempfile", "time", "shutil"}
 
