@@ -182,7 +182,7 @@ def plain_messages(block: str, at: int, stop: int, offset: int) -> Iterator[Mess
             if "." in function:
                 function = plain_name(function)
         else:
-            sort, function = _sort(found)
+            sort, function = _sort(found) if group != "prefix" else (OTHER, "")
         yield Message(start + offset, end + offset, found[2] or "", raw, cut, sort, function)
 
 

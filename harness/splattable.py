@@ -53,6 +53,7 @@ class Refinement:
     """One [[refine]]: what a line of a WARNING's or a BUG's head makes of it."""
 
     kind: str
+    hint: tuple[str, ...]
     match: re.Pattern[str]
     title: str
     suffix: str = ""
@@ -65,12 +66,10 @@ class Table:
     Attributes:
         hints: the shortest literals, each with the wordings it can be a hint of; a message without
             any of them is no splat.
-        either: matches a line that some of the refinements match.
     """
 
     wordings: tuple[Wording, ...]
     refinements: tuple[Refinement, ...]
-    either: re.Pattern[str]
     ignore: re.Pattern[str]
     benign: re.Pattern[str]
     skip: Mapping[str, str]
@@ -102,11 +101,12 @@ class Table:
 
     def refine(self, texts: Sequence[str]) -> Refinement | None:
         """Return what the lines between "cut here" and the trace say about a WARNING or a BUG."""
-        if self.either.search("\n".join(texts)):
-            for text in texts:
-                for one in self.refinements:
-                    if one.match.search(text):
-                        return one
+        whole = "\n".join(texts)
+        likely = [one for one in self.refinements if any(hint in whole for hint in one.hint)]
+        for text in texts if likely else ():
+            for one in likely:
+                if one.match.search(text):
+                    return one
         return None
 
     def blame(self, wording: Wording, frames: tuple[str, ...]) -> int:
@@ -200,9 +200,11 @@ def table() -> Table:
     return Table(
         wordings=wordings,
         refinements=tuple(
-            Refinement(**{**entry, "match": re.compile(entry["match"])}) for entry in data["refine"]
+            Refinement(
+                **{**entry, "match": re.compile(entry["match"]), "hint": tuple(entry["hint"])}
+            )
+            for entry in data["refine"]
         ),
-        either=re.compile(_one_of(entry["match"] for entry in data["refine"]), re.MULTILINE),
         ignore=re.compile("|".join(data["ignore"]["match"])),
         benign=re.compile(r"(?:<[0-9]>)?(?=" + _one_of(data["benign"]["match"]) + ")"),
         skip={
