@@ -32,6 +32,9 @@ _CMDLINE = (
     # What comes after an oops in the same kernel is no verdict.
     "oops=panic",
 )
+# With these features Linux clears and copies memory a byte at a time, and TCG emulates each one:
+# without them it is a word at a time, 3 times faster for a huge page, and a third off a page fault.
+_TCG_CPU = "-cpu max,erms=off,fsrm=off"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +85,8 @@ def vng_argv(config: VmConfig, *, root: Path, results: Path) -> tuple[str, ...]:
         BootError: a word that virtme-ng's shell line would break.
     """
     qemu = (
+        # Behind virtme-ng's own, of which it takes the place.
+        *(() if config.accelerator.kvm else (_TCG_CPU,)),
         f"-chardev socket,id=harness,path={results}",
         "-device virtio-serial-pci,id=harness",
         "-device virtserialport,bus=harness.0,chardev=harness,name=harness.results",

@@ -25,6 +25,7 @@ def test_what_is_left() -> None:
         "qemu-system-x86_64 -name virtme-ng -device i6300esb,id=watchdog0 -machine q35 -cpu max "
         "-parallel none -net none -smp 2 -vga none -display none -serial chardev:console "
         "-chardev file,id=console,path=/proc/self/fd/2,append=on -no-reboot -kernel /boot/vmlinux "
+        "-cpu max,erms=off,fsrm=off "
         "-chardev socket,id=harness,path=/harness/results -device virtio-serial-pci,id=harness "
         "-device virtserialport,bus=harness.0,chardev=harness,name=harness.results"
     )
