@@ -12,6 +12,7 @@
 #include <linux/memfd.h>
 #include <linux/udmabuf.h>
 #include <linux/udmabuf_iov.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -307,29 +308,43 @@ static inline long long count_pins(void)
 	       read_field("/proc/vmstat", "nr_foll_pin_released ");
 }
 
-/* Return: the frame of a page that is in memory, else 0; Documentation/admin-guide/mm/pagemap.rst */
+/*
+ * Read the frames of consecutive pages, 0 for one that is not in memory;
+ * Documentation/admin-guide/mm/pagemap.rst.
+ */
+static inline void page_frames(const void *address, size_t count, __u64 *frames)
+{
+	off_t offset = (uintptr_t)address / PAGE_BYTES * sizeof(*frames);
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+	ssize_t bytes = count * sizeof(*frames);
+	size_t i;
+
+	if (pread(fd, frames, bytes, offset) != bytes)
+		memset(frames, 0, bytes);
+	close(fd);
+	for (i = 0; i < count; i++)
+		frames[i] = frames[i] >> 63 ? frames[i] & ((1ULL << 55) - 1) : 0;
+}
+
 static inline __u64 page_frame(const void *address)
 {
-	off_t offset = (uintptr_t)address / PAGE_BYTES * sizeof(__u64);
-	int fd = open("/proc/self/pagemap", O_RDONLY);
-	__u64 entry = 0;
+	__u64 frame;
 
-	if (pread(fd, &entry, sizeof(entry), offset) != sizeof(entry))
-		entry = 0;
-	close(fd);
-	return entry >> 63 ? entry & ((1ULL << 55) - 1) : 0;
+	page_frames(address, 1, &frame);
+	return frame;
 }
 
 /* Return: whether the memory at @address, a multiple of 2 MiB, is one huge page. */
 static inline bool is_huge(const void *address)
 {
-	__u64 frame = page_frame(address);
-	size_t i;
+	size_t i, count = HUGE_PAGE_BYTES / PAGE_BYTES;
+	__u64 frames[count];
 
-	for (i = 1; i < HUGE_PAGE_BYTES / PAGE_BYTES; i++)
-		if (page_frame((const char *)address + i * PAGE_BYTES) != frame + i)
+	page_frames(address, count, frames);
+	for (i = 1; i < count; i++)
+		if (frames[i] != frames[0] + i)
 			return false;
-	return frame && frame % (HUGE_PAGE_BYTES / PAGE_BYTES) == 0;
+	return frames[0] && frames[0] % count == 0;
 }
 
 /* What must be as before once nobody uses a buffer any more; -1 where it cannot be read. */
@@ -339,48 +354,25 @@ struct baseline {
 	long long buffers;
 	long long charged;
 	long long module_users;
-	bool idle;
 };
 
-/*
- * The pins that the last test saw restored, for the next one to start from: the exact count takes
- * a round over all CPUs, 3 ms under TCG. PINS_UNKNOWN unless that test came clean to its end.
- */
-#define PINS_UNKNOWN	(-2)
-static long long *pins_handed_on;
-
-static void __attribute__((constructor)) pins_handed_on_map(void)
+/* Whether the runner counts pins after each test. It takes a round over all CPUs, 2 ms in TCG. */
+static inline bool pins_are_watched(void)
 {
-	pins_handed_on = mmap(NULL, sizeof(*pins_handed_on), PROT_READ | PROT_WRITE,
-			      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (pins_handed_on == MAP_FAILED)
-		abort();
-	*pins_handed_on = PINS_UNKNOWN;
+#ifdef KSFT_WATCH
+	return ksft_watches();
+#else
+	return false;
+#endif
 }
 
-static inline void baseline_read(struct baseline *now, long long pins, bool idle)
+static inline void baseline_take(struct baseline *now)
 {
-	*pins_handed_on = PINS_UNKNOWN;
 	now->dmabufs = count_dmabufs();
-	now->pins = pins;
+	now->pins = pins_are_watched() ? 0 : count_pins();
 	now->buffers = read_field(UDMABUF_IOV_TOTALS, "buffers ");
 	now->charged = read_field(UDMABUF_IOV_TOTALS, "charged_pages ");
 	now->module_users = read_number(UDMABUF_IOV_MODULE "/refcnt");
-	now->idle = idle;
-}
-
-/* Take the baseline while the test itself may hold buffers. */
-static inline void baseline_take_among(struct baseline *now)
-{
-	baseline_read(now, count_pins(), false);
-}
-
-/* Take the baseline before the test makes its first buffer. */
-static inline void baseline_take(struct baseline *now)
-{
-	long long pins = geteuid() ? PINS_UNKNOWN : *pins_handed_on;
-
-	baseline_read(now, pins == PINS_UNKNOWN ? count_pins() : pins, true);
 }
 
 static inline bool check_counter(struct __test_metadata *_metadata, const char *what,
@@ -399,15 +391,13 @@ static inline bool check_baseline(struct __test_metadata *_metadata,
 	struct baseline now;
 	bool good;
 
-	baseline_take_among(&now);
+	baseline_take(&now);
 	good = check_counter(_metadata, "dma-bufs", before->dmabufs, now.dmabufs);
 	good &= check_counter(_metadata, "pinned pages", before->pins, now.pins);
 	good &= check_counter(_metadata, "buffers of the driver", before->buffers, now.buffers);
 	good &= check_counter(_metadata, "charged pages", before->charged, now.charged);
 	good &= check_counter(_metadata, "users of the module", before->module_users,
 			      now.module_users);
-	if (good && before->idle && now.pins >= 0)
-		*pins_handed_on = now.pins;
 	return good;
 }
 
@@ -699,6 +689,22 @@ static inline int join(pid_t child)
 	if (waitpid(child, &status, 0) != child || !WIFEXITED(status))
 		return -1;
 	return WEXITSTATUS(status);
+}
+
+/* Stay on the @nth CPU of @cpus, if there are so many: two that race must not take turns on one. */
+static inline void stay_on_cpu(const cpu_set_t *cpus, int nth)
+{
+	cpu_set_t one;
+	int cpu;
+
+	for (cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+		if (!CPU_ISSET(cpu, cpus) || nth--)
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(cpu, &one);
+		sched_setaffinity(0, sizeof(one), &one);
+		return;
+	}
 }
 
 /* ---- Memory access that may fail */

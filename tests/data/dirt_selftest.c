@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /* One test for each kind of dirt; tests/test_dirt.py runs it on files that stand for the kernel. */
 
+#include "kselftest_harness.h"
+
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/ptrace.h>
-
-#include "kselftest_harness.h"
 
 #define BUFINFO		"/sys/kernel/debug/dma_buf/bufinfo"
 #define VMSTAT		"/proc/vmstat"

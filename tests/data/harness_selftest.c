@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /* One test for every way in which a test can end; tests/test_kselftest_harness.py runs it. */
 
+#include "kselftest_harness.h"
+
 #include <fcntl.h>
 #include <signal.h>
-
-#include "kselftest_harness.h"
 
 TEST(pass)
 {

@@ -997,7 +997,7 @@ FIXTURE_SETUP(create_iov)
 	self->device = open_device(_metadata);
 	self->good = map_memory(_metadata, ANONYMOUS, self->device);
 	self->memory = map_memory(_metadata, variant->memory, self->device);
-	baseline_take_among(&self->before);
+	baseline_take(&self->before);
 }
 
 FIXTURE_TEARDOWN(create_iov)
