@@ -15,6 +15,8 @@
 
 #define THREADS	4
 #define ROUNDS	200
+/* Rounds with a buffer of its own each. A window of one kmalloc() is hit in every fourth. */
+#define NEW_BUFFERS	40
 
 /* Words of the specification's sequences; 0 ends one that is shorter than eight. */
 enum call_word {
@@ -255,26 +257,42 @@ FIXTURE_TEARDOWN(threads)
 	EXPECT_TRUE(check_baseline(_metadata, &self->before));
 }
 
-/* Shared by the threads of one test. */
+/* Shared by two threads, each on a CPU, which wait for each other awake. */
 struct race {
-	pthread_barrier_t barrier;
+	cpu_set_t cpus;
 	int dmabuf;
+	int begun;	/* rounds */
+	int ended;
 	int errors;
 };
 
-/* The first calls of a new buffer, from all threads at once, again and again. */
+static void sync_once(struct race *race)
+{
+	if (sync_buffer(race->dmabuf, sync_flags[START_BOTH]) ||
+	    sync_buffer(race->dmabuf, sync_flags[END_BOTH]))
+		__atomic_add_fetch(&race->errors, 1, __ATOMIC_RELAXED);
+}
+
+static void await(const int *rounds, int round)
+{
+	int look;
+
+	for (look = 1; __atomic_load_n(rounds, __ATOMIC_ACQUIRE) != round; look++)
+		if (look % 1000 == 0)
+			sched_yield();
+}
+
+/* The first calls of a new buffer, from both at once, again and again. */
 static void *sync_in_rounds(void *argument)
 {
 	struct race *race = argument;
-	int round, error;
+	int round;
 
-	for (round = 0; round < ROUNDS; round++) {
-		pthread_barrier_wait(&race->barrier);
-		error = sync_buffer(race->dmabuf, sync_flags[START_BOTH]) ||
-			sync_buffer(race->dmabuf, sync_flags[END_BOTH]);
-		if (error)
-			__atomic_add_fetch(&race->errors, 1, __ATOMIC_RELAXED);
-		pthread_barrier_wait(&race->barrier);
+	stay_on_cpu(&race->cpus, 1);
+	for (round = 1; round <= NEW_BUFFERS; round++) {
+		await(&race->begun, round);
+		sync_once(race);
+		__atomic_store_n(&race->ended, round, __ATOMIC_RELEASE);
 	}
 	return NULL;
 }
@@ -285,22 +303,22 @@ static void *sync_in_rounds(void *argument)
  */
 TEST_F(threads, user)
 {
-	pthread_t threads[THREADS];
 	struct race race = { 0 };
-	int i, round;
+	pthread_t thread;
+	int round;
 
-	ASSERT_EQ(0, pthread_barrier_init(&race.barrier, NULL, THREADS + 1));
-	for (i = 0; i < THREADS; i++)
-		ASSERT_EQ(0, pthread_create(&threads[i], NULL, sync_in_rounds, &race));
-	for (round = 0; round < ROUNDS; round++) {
+	ASSERT_EQ(0, sched_getaffinity(0, sizeof(race.cpus), &race.cpus));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, sync_in_rounds, &race));
+	stay_on_cpu(&race.cpus, 0);
+	for (round = 1; round <= NEW_BUFFERS; round++) {
 		race.dmabuf = export_source(self->device, &self->source);
 		ASSERT_LE(0, race.dmabuf);
-		pthread_barrier_wait(&race.barrier);
-		pthread_barrier_wait(&race.barrier);
+		__atomic_store_n(&race.begun, round, __ATOMIC_RELEASE);
+		sync_once(&race);
+		await(&race.ended, round);
 		close(race.dmabuf);
 	}
-	for (i = 0; i < THREADS; i++)
-		pthread_join(threads[i], NULL);
+	pthread_join(thread, NULL);
 	EXPECT_EQ(0, race.errors);
 }
 

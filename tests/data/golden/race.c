@@ -71,24 +71,6 @@ static int make_sparse(struct __test_metadata *_metadata, bool huge, size_t byte
 	return fd;
 }
 
-/*
- * Guards: pages that are held without a reference that F_ADD_SEALS sees, or
- * longer than the buffer lives
- */
-TEST_F(seal, busy)
-{
-	int memfd = make_sparse(_metadata, variant->huge, self->bytes);
-	int dmabuf = create(self->device, memfd, self->bytes - PAGE_BYTES, PAGE_BYTES, 0);
-
-	ASSERT_LE(0, dmabuf);
-	EXPECT_EQ(-1, fcntl(memfd, F_ADD_SEALS, F_SEAL_WRITE));
-	EXPECT_EQ(EBUSY, errno);
-	close(dmabuf);
-	EXPECT_EQ(0, fcntl(memfd, F_ADD_SEALS, F_SEAL_WRITE));
-	EXPECT_EQ(-EINVAL, create(self->device, memfd, 0, PAGE_BYTES, 0));
-	close(memfd);
-}
-
 #define SEAL_ROUNDS	8
 
 /* A child that seals the file so many nanoseconds after @go is set, to be raced against. */
@@ -135,6 +117,24 @@ static void end_sealer(pid_t child, bool buffer)
 			kill(child, SIGKILL);
 		sched_yield();
 	}
+}
+
+/*
+ * Guards: pages that are held without a reference that F_ADD_SEALS sees, or
+ * longer than the buffer lives
+ */
+TEST_F(seal, busy)
+{
+	int memfd = make_sparse(_metadata, variant->huge, self->bytes), now = 1;
+	int dmabuf = create(self->device, memfd, self->bytes - PAGE_BYTES, PAGE_BYTES, 0);
+
+	ASSERT_LE(0, dmabuf);
+	end_sealer(fork_sealer(_metadata, memfd, &now, 0), true);
+	EXPECT_EQ(F_SEAL_SHRINK, fcntl(memfd, F_GET_SEALS));
+	close(dmabuf);
+	EXPECT_EQ(0, fcntl(memfd, F_ADD_SEALS, F_SEAL_WRITE));
+	EXPECT_EQ(-EINVAL, create(self->device, memfd, 0, PAGE_BYTES, 0));
+	close(memfd);
 }
 
 static long long time_creation(struct __test_metadata *_metadata, FIXTURE_DATA(seal) *self,

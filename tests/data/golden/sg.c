@@ -646,8 +646,8 @@ TEST_F(failing, others)
  */
 TEST_F(failing, memory)
 {
-	/* Each failure would lose a table of 1024 entries, 32 bytes each: 16 MiB in all. */
-	enum { PAGES = 1024, FAILURES = 512, MOST_KIB = 8 << 10 };
+	/* Each failure would lose a table of 1024 entries, 32 bytes each: 8 MiB in all. */
+	enum { PAGES = 1024, FAILURES = 256, MOST_KIB = 3 << 10 };
 	static const struct layout large = {
 		.backing = SHMEM, .pages = PAGES, .nr_runs = 1, .runs = { { 0, PAGES } },
 	};
