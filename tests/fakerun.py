@@ -19,6 +19,9 @@ from harness.spec import Spec
 from harness.watch import Deadlines
 from tests.test_vm import FAKEBIN, fake_kernel
 
+# A suite of so many tests, and VMs that are restored: for the drills.
+TESTS = int(os.environ.get("FAKE_TESTS", "2"))
+WARM = "FAKE_WARM" in os.environ
 SHORT = Deadlines(boot=5, silence=2, total=20)
 
 
@@ -33,7 +36,7 @@ def ingredients(folder: Path) -> runner.Ingredients:
         name="fake",
         binary=FAKEBIN / "vng",
         source=folder / "fake.c",
-        ids=("global.one", "global.two"),
+        ids=("global.one", "global.two", *(f"global.t{at}" for at in range(2, TESTS))),
         modules=(),
         cmdline=(),
     )
@@ -66,12 +69,12 @@ def install(scenario: str, folder: Path) -> None:
     original = cli._child_environment
     cli._child_environment = lambda environ: (
         {**original(environ), "FAKE_VNG": scenario, "FAKE_FILE": environ.get("FAKE_FILE", "")}
-        | {"PATH": f"{FAKEBIN}:{original(environ)['PATH']}"}
+        | {"PATH": f"{FAKEBIN / 'warm' if WARM else FAKEBIN}:{original(environ)['PATH']}"}
     )
 
 
 if __name__ == "__main__":
     install(sys.argv[1], Path(sys.argv[2]))
-    # One vng to replay, and no snapshot: what is warm is test_warm.py's.
-    cold = ["--cold", "--jobs=1"] if {"check", "watch"} & set(sys.argv) else []
+    cold = ["--jobs=1"] if {"check", "watch"} & set(sys.argv) else []
+    cold += [] if WARM or not cold else ["--cold"]
     sys.exit(cli.main(["--runs", f"{sys.argv[2]}/runs", *sys.argv[3:], *cold]))

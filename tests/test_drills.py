@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Drills: whatever happens to the harness or its guest, no wrong green, no orphan, no bad cache.
+
+The guests are fakes (tests/fakebin), so that hundreds can be had; what is drilled is real.
+"""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from harness.manifest import MANIFEST, load_manifest
+from harness.results import VmExit
+from harness.rundir import rejudge
+
+ROOT = Path(__file__).parent.parent
+# Interrupted runs, in all, and at a time.
+KILLS, ABREAST = 100, 4
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+
+
+def start(scenario: str, folder: Path, **extra: str) -> subprocess.Popen[str]:
+    """Start a fake check whose processes can be told by a variable in their environment."""
+    folder.mkdir(exist_ok=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.fakerun", scenario, str(folder), "check"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            "FAKE_FILE": str(folder),
+            **extra,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def check(scenario: str, folder: Path, **extra: str) -> subprocess.CompletedProcess[str]:
+    with start(scenario, folder, **extra) as process:
+        out, err = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def verdicts(folder: Path) -> dict[str, str]:
+    tests = json.loads((folder / "runs/latest/results.json").read_text())["tests"]
+    return {test["id"]: test["status"] for test in tests}
+
+
+def survivors(folder: Path) -> set[int]:
+    """Processes that were started for a check in this folder and are alive."""
+    mark = f"FAKE_FILE={folder}\0".encode()
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # it has gone meanwhile
+            # A zombie's environment reads as empty.
+            if mark in path.read_bytes():
+                found.add(int(path.parent.name))
+    return found
+
+
+def nobody(folder: Path) -> bool:
+    return not survivors(folder)
+
+
+@dataclass
+class Drill:
+    """One check that is interrupted at some time."""
+
+    folder: Path
+    process: subprocess.Popen[str]
+    number: signal.Signals
+    at: float
+
+
+def interrupted(drills: list[Drill]) -> None:
+    """Send each drill its signal when its time has come, and wait for their ends."""
+    for drill in sorted(drills, key=lambda drill: drill.at):
+        with suppress(subprocess.TimeoutExpired):
+            drill.process.wait(max(0.0, drill.at - time.monotonic()))
+        drill.process.send_signal(drill.number)
+    for drill in drills:
+        drill.process.communicate()
+
+
+def test_a_hundred_interrupts_at_random_points(tmp_path: Path) -> None:
+    """Every one is followed by an undisturbed check on the cache that it left."""
+    chance = random.Random(4)
+    for _ in range(2):
+        # The first makes the snapshot, which is not what most take.
+        begun = time.monotonic()
+        assert check("planned", tmp_path / "calm", FAKE_WARM="1").returncode == 0
+        whole = time.monotonic() - begun
+    statuses = set()
+    for batch in range(KILLS // ABREAST):
+        drills = []
+        for lane in range(ABREAST):
+            folder = tmp_path / f"lane{lane}"
+            process = start("planned", folder, FAKE_TESTS="2000", FAKE_WARM="1")
+            at = time.monotonic() + chance.uniform(0, 1.5 * whole)
+            drills.append(Drill(folder, process, chance.choice(SIGNALS), at))
+        interrupted(drills)
+        for drill in drills:
+            statuses.add(drill.process.returncode)
+            wait_for(partial(nobody, drill.folder))
+            examine(drill, f"batch {batch}, {drill.number.name}")
+    # Some were too late, some came before Python had its handlers, and each did interrupt.
+    early = {-number for number in SIGNALS}
+    assert {0, 130, 143, -signal.SIGKILL} <= statuses <= {0, 130, 143, *early}
+    for lane in range(ABREAST):
+        folder = tmp_path / f"lane{lane}"
+        done = check("planned", folder, FAKE_TESTS="2000", FAKE_WARM="1")
+        assert done.returncode == 0, done.stderr
+        assert set(verdicts(folder).values()) == {"pass"}
+
+
+def examine(drill: Drill, words: str) -> None:
+    """Hold what an interrupted check left to its word: no green run that was not whole."""
+    latest = drill.folder / "runs/latest"
+    if drill.process.returncode != 0 and (latest / MANIFEST).exists():
+        vms = load_manifest(latest).vms
+        whole = bool(vms) and all(vm.end and vm.end.exit is VmExit.CLEAN for vm in vms)
+        assert rejudge(latest).exit_status == (0 if whole else 2), words
+        # The next examination is of another run.
+        latest.unlink()
+
+
+def wait_for(ready: Callable[[], bool]) -> None:
+    """Wait for what a kill has brought about and the kernel is about to finish."""
+    deadline = time.monotonic() + 30
+    while not ready():
+        assert time.monotonic() < deadline
+        os.sched_yield()
+
+
+def test_garbage_on_both_channels(tmp_path: Path) -> None:
+    done = check("garbage", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert verdicts(tmp_path) == {"fake:global.one": "pass", "fake:global.two": "pass"}
+    assert "\x1b" not in done.stdout
+
+
+def test_a_clock_that_jumps(tmp_path: Path) -> None:
+    done = check("clock_jumps", tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert verdicts(tmp_path) == {"fake:global.one": "pass", "fake:global.two": "pass"}
+
+
+def test_a_thousand_tests(tmp_path: Path) -> None:
+    done = check("planned", tmp_path, FAKE_TESTS="1000")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(verdicts(tmp_path)) == 1000
+    assert "1000 passed" in done.stdout
+
+
+def test_a_hundred_megabytes_of_console(tmp_path: Path) -> None:
+    """The splat in it is found and charged, in memory that the console's size does not drive."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    done = check("megabytes", tmp_path)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert verdicts(tmp_path) == {"fake:global.one": "fail", "fake:global.two": "pass"}
+    assert "WARNING in broken" in done.stdout
+    # KiB. All that a check takes without a console is some 60 MB.
+    assert max(before, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) < 300 << 10
+
+
+def test_two_runs_share_a_cache(tmp_path: Path) -> None:
+    both = [start("planned", tmp_path, FAKE_WARM="1") for _ in range(2)]
+    for process in both:
+        _, err = process.communicate()
+        assert process.returncode == 0, err
+    runs = [path for path in (tmp_path / "runs").iterdir() if not path.is_symlink()]
+    assert len(runs) == 2
+    (slot,) = tmp_path.glob("cache/*/snapshots/*/manifest.json")
+    assert slot.stat().st_size > 0
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("no right to mount a small file system")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_no_space_in_the_cache(tmp_path: Path) -> None:
+    """One line that says so; the cache is usable when there is room."""
+    with small_disk(tmp_path / "cache", "4k"):
+        done = check("planned", tmp_path, FAKE_WARM="1")
+        assert done.returncode == 2, done.stdout + done.stderr
+        assert len(done.stderr.splitlines()) == 2, done.stderr
+        assert "no space left" in done.stderr
+    assert check("planned", tmp_path, FAKE_WARM="1").returncode == 0
+
+
+@pytest.mark.parametrize("size", ["4k", "16k", "32k"])
+def test_no_space_in_the_run_folder(size: str, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "runs", size):
+        done = check("planned", tmp_path, FAKE_TESTS="1000")
+        assert done.returncode == 2
+        assert "Traceback" not in done.stderr
+        assert "No space left on device" in done.stderr
+        assert "free some space" in done.stderr
+    assert not survivors(tmp_path)
