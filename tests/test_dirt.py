@@ -136,6 +136,10 @@ def test_a_test_sees_no_descriptor_of_the_checks(program: Path) -> None:
     assert run(program, "global.has_standard_descriptors_only").status == 0
 
 
+def test_a_test_may_use_all_cpus_though_the_runner_stays_on_one(program: Path) -> None:
+    assert run(program, "global.has_all_cpus").status == 0
+
+
 def test_what_cannot_be_watched_is_told(program: Path, kernel: Path) -> None:
     output = run(program, "global.last").output
     assert output.count("UNWATCHED") == 1

@@ -57,6 +57,9 @@ struct __ksft_watch {
 	const char *minus;
 	const char *refresh;
 	bool final;		/* never comes back, so it is not waited for */
+	bool keep;		/* keep files open: they belong to nothing that is unloaded */
+	int file;		/* descriptors that are kept, 0 for none */
+	int refresh_file;
 	long long before;
 	long long now;
 	struct __ksft_watch *next;
@@ -92,7 +95,7 @@ static inline void __ksft_watch_add(struct __ksft_watch *watch)
 		__ksft_watch_add(&_symbol##_watch); \
 	}
 
-KSFT_WATCH(__ksft_taint, "taint", .path = "/proc/sys/kernel/tainted", .final = true)
+KSFT_WATCH(__ksft_taint, "taint", .path = "/proc/sys/kernel/tainted", .final = true, .keep = true)
 
 /* Whether the runner compares after each test what KSFT_WATCH() declares. */
 static inline bool ksft_watches(void)
@@ -100,24 +103,37 @@ static inline bool ksft_watches(void)
 	return __ksft_dirt.suite;
 }
 
-/* Read a file as far as it fits. Return: whether it could be read. */
-static inline bool __ksft_read(const char *path, char *text, size_t size)
+static inline int __ksft_open(const char *path)
 {
-	size_t length = 0;
 	char full[256];
-	ssize_t got;
-	int fd;
 
 	snprintf(full, sizeof(full), "%s%s", KSFT_ROOT, path);
-	fd = open(full, O_RDONLY | O_CLOEXEC);
+	return open(full, O_RDONLY | O_CLOEXEC);
+}
+
+/*
+ * Read a file from its start, as far as it fits. @kept, if not NULL, is its descriptor or 0, and is
+ * kept: to open a file in /proc/sys takes longer than to read it.
+ *
+ * Return: whether it could be read.
+ */
+static inline bool __ksft_read(const char *path, int *kept, char *text, size_t size)
+{
+	int fd = kept && *kept ? *kept : __ksft_open(path);
+	size_t length = 0;
+	ssize_t got;
+
 	if (fd < 0)
 		return false;
 	do {
-		got = read(fd, text + length, size - 1 - length);
+		got = pread(fd, text + length, size - 1 - length, length);
 		if (got > 0)
 			length += got;
 	} while (got > 0 || (got < 0 && errno == EINTR));
-	close(fd);
+	if (kept)
+		*kept = fd;
+	else
+		close(fd);
 	text[length] = '\0';
 	return got == 0;
 }
@@ -136,15 +152,16 @@ static inline long long __ksft_number(const char *text, const char *key)
 }
 
 /* Return: the number that is watched, or -1 where it cannot be read. */
-static inline long long __ksft_look(const struct __ksft_watch *watch)
+static inline long long __ksft_look(struct __ksft_watch *watch)
 {
 	static char text[1 << 16];
 	long long number;
 
 	/* What it returns is its opinion of other numbers. */
 	if (watch->refresh)
-		__ksft_read(watch->refresh, text, sizeof(text));
-	if (!__ksft_read(watch->path, text, sizeof(text)))
+		__ksft_read(watch->refresh, watch->keep ? &watch->refresh_file : NULL, text,
+			    sizeof(text));
+	if (!__ksft_read(watch->path, watch->keep ? &watch->file : NULL, text, sizeof(text)))
 		return -1;
 	number = __ksft_number(text, watch->key ? watch->key : "");
 	return watch->minus ? number - __ksft_number(text, watch->minus) : number;
@@ -213,8 +230,17 @@ static inline void __ksft_dirt_mark(const char *id)
 /* In the process of a test: leave no trace. */
 static inline void __ksft_dirt_forget(void)
 {
-	if (__ksft_dirt.log >= 0)
-		close(__ksft_dirt.log);
+	struct __ksft_watch *watch;
+
+	if (!__ksft_dirt.suite)
+		return;
+	close(__ksft_dirt.log);
+	for (watch = __ksft_dirt.watches; watch; watch = watch->next) {
+		if (watch->file)
+			close(watch->file);
+		if (watch->refresh_file)
+			close(watch->refresh_file);
+	}
 }
 
 /* Return: whether a line of /dev/kmsg is a warning of the kernel's own; @text is what it says. */

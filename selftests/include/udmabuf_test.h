@@ -204,9 +204,9 @@ static inline size_t check_buffer(struct __test_metadata *_metadata, const void 
 #define STAT_REFRESH		"/proc/sys/vm/stat_refresh"
 
 #ifdef KSFT_WATCH
-KSFT_WATCH(dmabufs, "dma-bufs", .path = DMABUF_INFO, .key = "Total ")
+KSFT_WATCH(dmabufs, "dma-bufs", .path = DMABUF_INFO, .key = "Total ", .keep = true)
 KSFT_WATCH(pins, "pinned pages", .path = "/proc/vmstat", .key = "nr_foll_pin_acquired ",
-	   .minus = "nr_foll_pin_released ", .refresh = STAT_REFRESH)
+	   .minus = "nr_foll_pin_released ", .refresh = STAT_REFRESH, .keep = true)
 KSFT_WATCH(buffers, "buffers of the driver", .path = UDMABUF_IOV_TOTALS, .key = "buffers ")
 KSFT_WATCH(charged, "charged pages", .path = UDMABUF_IOV_TOTALS, .key = "charged_pages ")
 #endif

@@ -10,8 +10,9 @@
 #define BUFINFO		"/sys/kernel/debug/dma_buf/bufinfo"
 #define VMSTAT		"/proc/vmstat"
 
-KSFT_WATCH(bufs, "dma-bufs", .path = BUFINFO, .key = "Total ")
-KSFT_WATCH(pins, "pinned pages", .path = VMSTAT, .key = "acquired ", .minus = "released ")
+KSFT_WATCH(bufs, "dma-bufs", .path = BUFINFO, .key = "Total ", .keep = true)
+KSFT_WATCH(pins, "pinned pages", .path = VMSTAT, .key = "acquired ", .minus = "released ",
+	   .refresh = VMSTAT, .keep = true)
 KSFT_WATCH(absent, "unicorns", .path = "/sys/unicorns")
 
 static void write_file(const char *path, int flags, const char *text)
@@ -142,6 +143,21 @@ TEST(has_standard_descriptors_only)
 
 TEST(last)
 {
+}
+
+static cpu_set_t cpus_of_program;
+
+static void __attribute__((constructor)) note_cpus(void)
+{
+	sched_getaffinity(0, sizeof(cpus_of_program), &cpus_of_program);
+}
+
+TEST(has_all_cpus)
+{
+	cpu_set_t cpus;
+
+	ASSERT_EQ(0, sched_getaffinity(0, sizeof(cpus), &cpus));
+	EXPECT_TRUE(CPU_EQUAL(&cpus_of_program, &cpus));
 }
 
 FIXTURE(hang)
