@@ -48,6 +48,7 @@ def parse(argv: Sequence[str] | None, *, strict: bool) -> argparse.Namespace:
     _kernels(verbs)
     _parse(verbs)
     _lint(verbs, strict=strict)
+    _canary(verbs)
     _shell(verbs)
     _doctor(verbs)
     _bench(verbs)
@@ -122,6 +123,21 @@ def _lint(verbs: "_Verbs", *, strict: bool) -> None:
     lint.set_defaults(run=commands.lint)
 
 
+def _canary(verbs: "_Verbs") -> None:
+    canary = verbs.add_parser(
+        "canary", help="provoke every kind of trouble, and see that the harness sees it"
+    )
+    _kernel_option(canary)
+    canary.add_argument(
+        "canaries",
+        nargs="*",
+        metavar="CANARY",
+        help="only these: globs over fixture.test, such as '*.oops'",
+    )
+    _vm_options(canary)
+    canary.set_defaults(run=commands.canary)
+
+
 def _shell(verbs: "_Verbs") -> None:
     shell = verbs.add_parser("shell", help="a VM to type in: driver loaded, tests at hand")
     _kernel_option(shell)
@@ -154,16 +170,7 @@ def _test_options(parser: argparse.ArgumentParser) -> None:
         metavar="TEST",
         help="run only these: globs over suite:fixture.variant.test, such as 'mmap:*'",
     )
-    parser.add_argument(
-        "--cold", action="store_true", help="boot each VM instead of restoring a snapshot"
-    )
-    parser.add_argument(
-        "--jobs",
-        type=int,
-        choices=range(1, 65),
-        metavar="N",
-        help="VMs at a time (default: one a core, as far as memory goes, at most 4)",
-    )
+    _vm_options(parser)
     parser.add_argument(
         "--more-vms",
         type=int,
@@ -197,6 +204,19 @@ def _mutate(verbs: "_Verbs") -> None:
     mutate.add_argument("--fresh", action="store_true", help="judge again what is known already")
     mutate.add_argument("--list", action="store_true", help="only say which they are")
     mutate.set_defaults(run=commands.mutate)
+
+
+def _vm_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--cold", action="store_true", help="boot each VM instead of restoring a snapshot"
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        choices=range(1, 65),
+        metavar="N",
+        help="VMs at a time (default: one a core, as far as memory goes, at most 4)",
+    )
 
 
 def _kernel_option(parser: argparse.ArgumentParser) -> None:

@@ -97,7 +97,7 @@ def _contests(
     edited = scratch / "source"
     shutil.copytree(place.source / "module", edited)
     # The first build of a folder is a whole one; what counts is the edit after it.
-    runner.build_driver(place, kernel, edited)
+    runner.build(place, kernel, edited)
 
     def stock_vng() -> None:
         spawner = place.spawner.with_env(HOME=str(home))
@@ -120,7 +120,7 @@ def _contests(
     def edit() -> None:
         with (edited / "main.c").open("a") as file:
             file.write(f"/* {secrets.token_hex(8)} */\n")
-        runner.build_driver(place, kernel, edited)
+        runner.build(place, kernel, edited)
 
     return (
         Contest(name="vng -v -r KERNEL -- uname -r", job=stock_vng),

@@ -5,6 +5,7 @@ import argparse
 from functools import partial
 
 from harness import benchmark, doctoring, runner
+from harness.canarycheck import run_canaries
 from harness.lint import lint as run_lint
 from harness.lintreport import print_lint
 from harness.mutate import Choice, list_mutants
@@ -72,6 +73,17 @@ def shell(arguments: argparse.Namespace, place: Place) -> int:
     """`harness shell`: 0 when the VM ended as it was told to."""
     run_shell(place, arguments.kernel or runner.default_kernel(place), gdb=arguments.gdb)
     return 0
+
+
+def canary(arguments: argparse.Namespace, place: Place) -> int:
+    """`harness canary`: 0 when every kind of trouble was seen; else the harness is broken: 2."""
+    return run_canaries(
+        place,
+        arguments.kernel or runner.default_kernel(place),
+        arguments.canaries,
+        cold=arguments.cold,
+        jobs=arguments.jobs or runner.default_jobs(),
+    )
 
 
 def doctor(arguments: argparse.Namespace, place: Place) -> int:

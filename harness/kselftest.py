@@ -104,6 +104,41 @@ def build(
     return SelftestBuild(suites=tuple(_suite(job) for job in jobs), cached=len(jobs) - len(missing))
 
 
+def build_one(path: Path, *, source: Path, cache: Path, spawner: Spawner) -> Suite:
+    """Compile a suite that is written in C.
+
+    Args:
+        path: its source; the stem is the suite's name.
+        source: root of the repository, for headers.
+        cache: folder for the program; any number of processes may share it.
+        spawner: runs the compiler.
+
+    Raises:
+        CompileError: it does not compile.
+        HarnessError: there is no C compiler.
+    """
+    name, text = path.stem, path.read_text()
+    compiler = _Compiler(source, spawner)
+    folder = cache / f"{name}-{compiler.key(text)}"
+    with locked(folder):
+        if not folder.exists():
+            with making(folder) as staging:
+                (staging / path.name).write_text(text)
+                with compiler.start(name, staging) as running:
+                    completed = running.finish(deadline=_DEADLINE, check=False)
+                if completed.status != 0:
+                    raise CompileError(name, completed.output)
+                compiler.list_ids(name, staging)
+    return Suite(
+        name=name,
+        binary=folder / name,
+        source=folder / path.name,
+        ids=tuple((folder / f"{name}.ids").read_text().split()),
+        modules=(),
+        cmdline=(),
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class _Job:
     """A suite, its C text, and its place in the cache."""

@@ -173,7 +173,7 @@ class Bench:
     def _build(self, mutation: Mutation, folder: Path, place: Place) -> ModuleBuild:
         source = folder / FOLDER
         write_sources(mutation.sources, source)
-        builder = partial(runner.build_driver, place, self.ready.kernel, source, shelf=_SHELF)
+        builder = partial(runner.build, place, self.ready.kernel, source, shelf=_SHELF)
         return build(mutation, self.original, builder)
 
     def _key(self, digest: str) -> str:

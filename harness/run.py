@@ -101,8 +101,12 @@ class Leash:
 
     def pull(self) -> None:
         """Kill every command that is held; none that is started from now on lives."""
+        self.pulled = True
+        self.kill()
+
+    def kill(self) -> None:
+        """Kill every command that is held."""
         with self._lock:
-            self.pulled = True
             for process in self._held:
                 # Once it is reaped its number may be another's.
                 if process.returncode is None:

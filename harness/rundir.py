@@ -144,7 +144,7 @@ def _evidence(run: Path, manifest: Manifest, decode: Decode) -> Iterator[Evidenc
             number=number,
             planned=vm.planned,
             expected=tuple(id_ for id_ in vm.planned if last[id_] == number),
-            told=transcript.parse(b"".join(_chunks(folder / RESULTS)), vm.nonce),
+            told=transcript.parse(b"".join(chunks(folder / RESULTS)), vm.nonce),
             vm=vm.seen_end,
             blames=tuple(_blames(folder / CONSOLE, vm.planned, decode)),
         )
@@ -152,14 +152,14 @@ def _evidence(run: Path, manifest: Manifest, decode: Decode) -> Iterator[Evidenc
 
 def _blames(console: Path, planned: tuple[str, ...], decode: Decode) -> Iterator[Blame]:
     """Yield the splats on a console, each with the test that it is charged to."""
-    for charge in attribute(_chunks(console), tests=planned):
+    for charge in attribute(chunks(console), tests=planned):
         splat = charge.splat
         where = f"{console.parent.name}/{console.name}:{charge.line}: {splat.title}"
         text = decode(splat.text).splitlines()
         yield Blame(test=charge.test, title=splat.title, lines=(where, *text))
 
 
-def _chunks(path: Path) -> Iterator[bytes]:
+def chunks(path: Path) -> Iterator[bytes]:
     """Yield a file's content; a missing one is empty: the VM never said a word."""
     try:
         with path.open("rb") as file:

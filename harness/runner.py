@@ -113,7 +113,7 @@ def prepare(place: Place, kernel_name: str) -> Ingredients:
     """
     kernel = kernel_store(place).get(kernel_name)
     with place.progress.phase("module") as phase:
-        driver = build_driver(place, kernel, place.source / "module")
+        driver = build(place, kernel, place.source / "module")
         phase.done(f"{driver.ko.name} by {driver.compiler}" + _from_cache(driver.cached))
     for warning in driver.warnings:
         place.progress.console.print(warning, markup=False, highlight=False)
@@ -127,7 +127,7 @@ def prepare(place: Place, kernel_name: str) -> Ingredients:
         )
         wanted = dict.fromkeys(name for suite in selftests.suites for name in suite.modules)
         helpers = tuple(
-            _module(place, kernel, place.source / "selftests/modules", name) for name in wanted
+            build(place, kernel, place.source / "selftests/modules", name=name) for name in wanted
         )
         cached = selftests.cached == len(selftests.suites) and all(one.cached for one in helpers)
         phase.done(
@@ -178,13 +178,20 @@ def decoder(place: Place, folder: Path) -> Decode:
     return Decoder(objects, spawner=place.spawner).decode
 
 
-def trial(place: Place, ready: Ingredients, options: Options) -> Path:
+def trial(
+    place: Place,
+    ready: Ingredients,
+    options: Options,
+    *,
+    on_line: Callable[[bytes], None] = lambda line: None,
+) -> Path:
     """Run the tests that are asked for in VMs.
 
     Args:
         place: where; whoever pulls its spawner's leash ends the VMs.
         ready: what is run.
         options: how.
+        on_line: called with each line of every results channel.
 
     Returns:
         The run's folder, not judged yet (:func:`harness.rundir.rejudge`).
@@ -207,6 +214,12 @@ def trial(place: Place, ready: Ingredients, options: Options) -> Path:
     )
     lanes = plan_lanes(suites, jobs=options.jobs, seconds=before)
     with place.progress.phase("vm") as phase:
+        counter = _Counter(phase, suites)
+
+        def hear(line: bytes) -> None:
+            counter.line(line)
+            on_line(line)
+
         session = Session(
             folder,
             _manifest(place, ready, config, suites),
@@ -214,7 +227,7 @@ def trial(place: Place, ready: Ingredients, options: Options) -> Path:
             loads=tuple(Load(ko=ko) for ko in modules),
             boot=_boot(place, spawner, cold=options.cold),
             leash=leash,
-            on_line=_Counter(phase, suites).line,
+            on_line=hear,
             most=options.more,
         )
         done = session.run(lanes, jobs=options.jobs)
@@ -259,16 +272,14 @@ def patience(accelerator: Accelerator) -> Deadlines:
     return _KVM if accelerator.kvm else _TCG
 
 
-def build_driver(
-    place: Place, kernel: Kernel, source: Path, *, shelf: str = "modules"
+def build(
+    place: Place, kernel: Kernel, source: Path, *, name: str = DRIVER, shelf: str = "modules"
 ) -> ModuleBuild:
-    """Build the driver from a folder of sources; raises HarnessError."""
-    return _module(place, kernel, source, DRIVER, shelf=shelf)
+    """Build a module, the driver unless it is named, from a folder of sources.
 
-
-def _module(
-    place: Place, kernel: Kernel, source: Path, name: str, *, shelf: str = "modules"
-) -> ModuleBuild:
+    Raises:
+        HarnessError: it does not compile, or there is no compiler.
+    """
     return build_module(
         source,
         kernel,

@@ -207,7 +207,7 @@ def test_a_real_splat_and_the_module_it_comes_from(tmp_path: Path) -> None:
     spawner = Spawner(env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)})
     progress = Progress(Console(quiet=True))
     matrix = load_matrix(ROOT / "kconfigs" / "matrix.toml")
-    source = ROOT / "selftests/modules/canary"
+    source = ROOT / "selftests/canaries/module"
     built = build_module(
         source,
         KernelStore(cache, matrix, spawner, progress).get("6.12"),

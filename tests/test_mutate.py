@@ -149,7 +149,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     specs: list[Spec | Suite] = list(suites)
     monkeypatch.setattr(mutate, "load_specs", lambda folder: specs)
     monkeypatch.setattr(runner, "prepare", lambda place, kernel: made.ready)
-    monkeypatch.setattr(runner, "build_driver", made.build)
+    monkeypatch.setattr(runner, "build", made.build)
     monkeypatch.setattr(runner, "trial", made.trial)
     monkeypatch.setattr(mutantbench, "rejudge", rejudge)
     monkeypatch.setattr(mutantbench, "fingerprint", Path.read_text)

@@ -97,6 +97,15 @@ def test_nothing_survives_a_sigkill_of_the_harness(tmp_path: Path) -> None:
     assert all(wait_gone(int(pid)) for pid in pids.read_text().split())
 
 
+def test_a_leash_can_kill_and_go_on() -> None:
+    leash = Leash()
+    spawner = replace(SPAWNER, leash=leash)
+    with spawner.spawn(["sleep", "1000"]) as process:
+        leash.kill()
+        assert process.wait(timeout=30) == -signal.SIGKILL
+    assert spawner.run(["true"], deadline=10).status == 0
+
+
 def test_a_leash_ends_the_commands_of_other_threads() -> None:
     leash = Leash()
     spawner = replace(SPAWNER, leash=leash)

@@ -2,7 +2,7 @@
 """Consoles of real kernels: what the canaries provoked (data/splats/real/KERNEL-WORD.log).
 
 Recorded under TCG from Debian's 5.10.0-46, 6.12.117+deb12 and 7.3.4+deb13 with
-selftests/modules/canary, from the test's mark on. What becomes of them is golden; that it is what
+selftests/canaries/module, from the test's mark on. What becomes of them is golden; that it is what
 canaries.toml asks of a run is checked here too.
 """
 
@@ -73,7 +73,7 @@ def test_the_table_of_canaries() -> None:
     kinds = {wording.kind for wording in table().wordings}
     kinds |= {refinement.kind for refinement in table().refinements}
     source = (ROOT / "selftests/canaries/canaries.c").read_text()
-    provoked = (ROOT / "selftests/modules/canary/canary.c").read_text()
+    provoked = (ROOT / "selftests/canaries/module/canary.c").read_text()
     tests = {f"canary.{one}" for one in re.findall(r"TEST_F\w*\(canary, (\w+)", source)}
     assert {one["test"] for one in CANARIES} == tests
     for asked in re.findall(r'write_file\(DOOR, "([\w-]+)', source):
