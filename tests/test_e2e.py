@@ -52,6 +52,25 @@ def test_green(tmp_path: Path) -> None:
     assert not list((ROOT / "module").rglob("*.ko"))
 
 
+def test_warm_and_cold_agree(tmp_path: Path) -> None:
+    """A VM that was restored and one that was booted come to the same verdicts."""
+    found = []
+    for how in ("warm", "cold"):
+        runs = tmp_path / how
+        patterns = ("ioctl:*", "sg:table.*", "pin_limit:memlock.*", "fork:*")
+        done = check(ROOT, runs, *patterns, *(["--cold"] if how == "cold" else []))
+        assert done.returncode == 0, done.stdout + done.stderr
+        (argv,) = {
+            Path(vm["argv"][0]).name
+            for vm in json.loads((runs / "latest/manifest.json").read_text())["vms"]
+        }
+        assert argv == ("vng" if how == "cold" else "qemu-system-x86_64")
+        found.append(statuses(runs))
+    warm, cold = found
+    assert warm == cold
+    assert len(warm) > 200
+
+
 # What is broken, and a test that must see it.
 BREAKS = [
     (
