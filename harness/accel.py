@@ -7,16 +7,23 @@ hosts; notes/peers.md 0.1): no ioctl tells, only a boot does.
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accelerator:
-    """An accelerator and the reason for its choice, one line."""
+    """An accelerator.
+
+    Attributes:
+        kvm: KVM, else TCG.
+        why: the reason for the choice, one line.
+        slowness: by how much a VM here boots slower than on a real machine under KVM; at least 1.
+    """
 
     kvm: bool
     why: str
+    slowness: float = 1.0
 
     @property
     def name(self) -> str:
@@ -35,9 +42,10 @@ def without_probe(device: Path = Path("/dev/kvm")) -> Accelerator | None:
     return None
 
 
-def host_identity() -> str:
-    """What a probe's verdict holds for: this boot of this host."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+def host_identity(impossible: Accelerator | None) -> str:
+    """What a probe's verdict holds for: this boot of this host, and why KVM is out, if it is."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return boot if impossible is None else f"{boot} {impossible.why}"
 
 
 def load_verdict(file: Path, identity: str) -> Accelerator | None:
@@ -45,7 +53,11 @@ def load_verdict(file: Path, identity: str) -> Accelerator | None:
     try:
         verdict = json.loads(file.read_text())
         if verdict["identity"] == identity:
-            return Accelerator(kvm=bool(verdict["kvm"]), why=str(verdict["why"]))
+            return Accelerator(
+                kvm=bool(verdict["kvm"]),
+                why=str(verdict["why"]),
+                slowness=max(1.0, float(verdict["slowness"])),
+            )
     except (OSError, ValueError, KeyError, TypeError):
         # Absent, half a file or another schema: the probe is repeated.
         return None
@@ -56,7 +68,5 @@ def save_verdict(file: Path, identity: str, accelerator: Accelerator) -> None:
     """Keep a verdict, atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_suffix(f".{os.getpid()}")
-    temporary.write_text(
-        json.dumps({"identity": identity, "kvm": accelerator.kvm, "why": accelerator.why})
-    )
+    temporary.write_text(json.dumps({"identity": identity, **asdict(accelerator)}))
     temporary.replace(file)

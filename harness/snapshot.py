@@ -21,8 +21,8 @@ from harness import jsonfile
 from harness.errors import HarnessError
 from harness.vngline import Machine
 
-_SCHEMA = 1
-_MANIFEST = "manifest.json"
+_SCHEMA = 2
+MANIFEST = "manifest.json"
 _CHUNK = 1 << 20
 # What stands in a machine's options for the path of the results socket.
 RESULTS = "/harness/results"
@@ -41,6 +41,7 @@ class Snapshot:
         token: what their names end in.
         machine: QEMU's options.
         ingredients: name and value of all that went into it.
+        boot_seconds: how long the boot took, wall time.
         extents: offset and length of what the memory's file holds, bytes.
         checksum: CRC-32 of memory and state.
     """
@@ -49,6 +50,7 @@ class Snapshot:
     token: str
     machine: Machine
     ingredients: tuple[tuple[str, str], ...]
+    boot_seconds: float = 0.0
     extents: tuple[tuple[int, int], ...] = ()
     checksum: int = 0
 
@@ -103,15 +105,16 @@ def save_manifest(snapshot: Snapshot) -> None:
         "append": snapshot.machine.append,
         "memory": snapshot.machine.memory,
         "ingredients": dict(snapshot.ingredients),
+        "boot_seconds": snapshot.boot_seconds,
         "extents": [f"{offset}+{length}" for offset, length in snapshot.extents],
         "checksum": snapshot.checksum,
     }
-    jsonfile.write_text(snapshot.folder / _MANIFEST, jsonfile.dump(document))
+    jsonfile.write_text(snapshot.folder / MANIFEST, jsonfile.dump(document))
 
 
 def load_snapshot(folder: Path) -> Snapshot | None:
     """Return what a slot holds; None when there is nothing, or nothing that can be read."""
-    manifest = folder / _MANIFEST
+    manifest = folder / MANIFEST
     try:
         fields = jsonfile.Fields.parse(
             jsonfile.read_text(manifest), source=str(manifest), schema=_SCHEMA
@@ -126,6 +129,7 @@ def load_snapshot(folder: Path) -> Snapshot | None:
             token=fields.text("token"),
             machine=machine,
             ingredients=fields.pairs("ingredients"),
+            boot_seconds=fields.seconds("boot_seconds"),
             extents=tuple(_extent(text) for text in fields.texts("extents")),
             checksum=fields.take("checksum", int, "a CRC"),
         )

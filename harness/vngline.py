@@ -40,7 +40,8 @@ _DROPPED_PARTS = (
 )
 _CONSOLE = "file,id=console,path=/proc/self/fd/2"
 _MEMORY = re.compile(r"(\d+)M")
-_INIT = re.compile(r' init=/bin/sh -- -c ".*virtme-ng-init"$')
+# A long line's init commands are in a script in the root.
+_INIT = re.compile(r' init=/bin/sh (-- -c ".*virtme-ng-init"|/virtme-init-\w+)$')
 _KEPT_PARAMETERS = ("nr_open", "console", "earlyprintk", "panic", "loglevel")
 _DROPPED_PARAMETERS = re.compile(
     r"virtme_(hostname|root_mods|rw_overlay\d+|console|root_user)=\S*|virtme\.exec=`[^`]*`"

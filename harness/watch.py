@@ -8,9 +8,9 @@ import select
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
 
@@ -18,51 +18,51 @@ import pexpect
 from pexpect.fdpexpect import fdspawn
 from pexpect.spawnbase import SpawnBase
 
-from harness.errors import HarnessError
+from harness.interrogate import interrogate
+from harness.qmp import Monitor
 from harness.results import VmEnd, VmExit
 
 # One line, or a slice of an endless one: nothing the guest prints can grow our memory.
 _LINE = re.compile(rb"\A(?:[^\n]{4096}|[^\n]*\n)")
-# The guest powers off within a second of its last word; seconds.
-_POWER_OFF = 20.0
 _PANIC = re.compile(rb"\] (Kernel panic - not syncing: [^\r\n]*)")
-
-
-class BootError(HarnessError):
-    """The VM could not even be started: nothing was judged."""
+_SPEED = re.compile(rb" hello \S+ [0-9.]+ ([0-9]+(?:\.[0-9]+)?)\s*$")
+# What QEMU says of its own accord: its stderr is the console's file.
+_QEMU_SAYS = re.compile(r"(?:\S*/)?qemu(?:-system-\w+)?: .*")
+# Why QEMU ended (ShutdownCause, qapi/run-state.json), as far as a guest or the host causes it.
+_CAUSES = {
+    "guest-reset": "the VM rebooted",
+    "guest-shutdown": "the guest powered off before it was done",
+    "guest-panic": "the guest's kernel panicked",
+    "host-signal": "QEMU was ended by a signal",
+    None: "QEMU died without a word, as when it is killed",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadlines:
-    """How long a VM may take, in seconds of wall time.
+    """How long a VM may take, in seconds, on a real machine under KVM.
+
+    A watch multiplies them by how much slower its VM is.
 
     Attributes:
         boot: from start to the guest's hello.
-        silence: without a byte on console or results channel.
-        total: from start to end.
+        silence: after hello, without a line on the results channel. The console does not count: a
+            kernel that hangs may complain there for ever.
+        total: from hello to end.
+        power_off: from the results channel's end to QEMU's.
     """
 
     boot: float
     silence: float
     total: float
+    power_off: float = 5.0
 
 
-@contextmanager
-def listening(path: Path) -> Iterator[socket.socket]:
-    """Bind a socket before QEMU starts, so that it cannot come too early.
-
-    Raises:
-        BootError: a path too long for a socket, or a folder that cannot be written to.
-    """
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        try:
-            listener.bind(os.fspath(path))
-        except OSError as error:
-            raise BootError(
-                f"{path}: {error.strerror}", hint="set TMPDIR to a short path"
-            ) from error
-        listener.listen(1)
-        yield listener
+# The figures for a real machine. boot: it takes 1 s, a kernel with every debug option ten times as
+# long, and a busy host is as bad again. silence: longer than a test's own timeout, 30 s
+# (kselftest_harness.h), plus what the guest takes to kill it and say so. total: all tests take ten
+# seconds; one that runs into its timeout takes 30.
+REAL_MACHINE = Deadlines(boot=30, silence=45, total=300)
 
 
 class Watch:
@@ -70,10 +70,19 @@ class Watch:
 
     Args:
         process: the VM; counts as started now.
-        deadlines: limits of patience.
+        deadlines: limits of patience with a real machine.
+        slowness: by how much this host's VMs are slower, as measured before. After hello, what the
+            guest has measured itself counts.
+        boot: seconds of wall time until hello, where more is known than `deadlines`.
         console: the file that the guest's console goes to.
+        chatter: what vng says beside it; None where QEMU was started without vng.
         nonce: of the frames on the results channel.
         on_line: called with each line of the results channel as it arrives.
+
+    Attributes:
+        start: when the watch began, as of time.monotonic().
+        boot_seconds: wall time from then to the guest's hello; None before it.
+        hung: whether the VM was still there when it was given up.
     """
 
     def __init__(
@@ -81,39 +90,52 @@ class Watch:
         process: subprocess.Popen[bytes],
         *,
         deadlines: Deadlines,
+        slowness: float,
+        boot: float | None = None,
         console: Path,
+        chatter: Path | None = None,
         nonce: str,
         on_line: Callable[[bytes], None],
     ) -> None:
         self.start = time.monotonic()
         self.boot_seconds: float | None = None
+        self.hung = False
         self._process = process
         self._deadlines = deadlines
+        self._slowness = slowness
+        self._boot = deadlines.boot * slowness if boot is None else boot
         self._console = console
+        self._chatter = chatter
         self._hello = f"@{nonce} hello ".encode()
         self._end = f"@{nonce} end ".encode()
         self._on_line = on_line
         self._heard = self.start
-        self._console_size = 0
         self._ended = False
 
     def to_the_end(
-        self, listener: socket.socket, ktap: IO[bytes], *, greeting: bytes = b""
+        self,
+        listener: socket.socket,
+        ktap: IO[bytes],
+        *,
+        monitor: Monitor | None,
+        greeting: bytes = b"",
     ) -> VmEnd:
-        """Return how the VM ended.
+        """Return how the VM ended. One that hangs is asked where; its answers are on the console.
 
         Args:
             listener: where QEMU connects the results channel to.
             ktap: takes what arrives on it.
+            monitor: QEMU's; None if it never connected.
             greeting: sent to the guest first.
         """
-        exit_, detail = self._to_the_end(listener, ktap, greeting)
-        return VmEnd(
-            exit=exit_,
-            detail=detail,
-            seconds=time.monotonic() - self.start,
-            boot_seconds=self.boot_seconds,
-        )
+        exit_, detail = self._to_the_end(listener, ktap, monitor, greeting)
+        seconds = time.monotonic() - self.start
+        end = VmEnd(exit=exit_, detail=detail, seconds=seconds, boot_seconds=self.boot_seconds)
+        self.hung = self._process.poll() is None
+        if monitor is None or not self.hung:
+            return end
+        answered = interrogate(monitor, self._console, slowness=self._slowness)
+        return replace(end, answered=answered)
 
     def connection(self, listener: socket.socket) -> socket.socket | None:
         """Return QEMU's connection, which is at its end if QEMU is; None when time was up."""
@@ -123,7 +145,11 @@ class Watch:
         return listener.accept()[0]
 
     def _to_the_end(
-        self, listener: socket.socket, ktap: IO[bytes], greeting: bytes
+        self,
+        listener: socket.socket,
+        ktap: IO[bytes],
+        monitor: Monitor | None,
+        greeting: bytes,
     ) -> tuple[VmExit, str]:
         while (connection := self.connection(listener)) is None:
             if over := self._out_of_patience():
@@ -138,9 +164,9 @@ class Watch:
                     channel.expect([_LINE, pexpect.EOF, pexpect.TIMEOUT], timeout=self._patience())
                 except ConnectionResetError:
                     # QEMU was killed with bytes of ours unread.
-                    return self._gone()
+                    return self.gone(monitor)
                 if channel.match is pexpect.EOF:
-                    return self._gone()
+                    return self.gone(monitor)
                 if isinstance(channel.match, re.Match):
                     self._line(channel.match[0])
                 # Also after a line: a flood of them must not put off the deadline for ever.
@@ -165,50 +191,52 @@ class Watch:
         self._heard = now
         if self.boot_seconds is None and self._hello in line:
             self.boot_seconds = now - self.start
+            if told := _SPEED.search(line):
+                self._slowness = max(1.0, float(told[1]))
         self._ended = self._ended or self._end in line
         self._on_line(line)
 
+    def _limits(self) -> list[tuple[float, VmExit, str]]:
+        """When which patience ends: time, class, and words for it."""
+        if self.boot_seconds is None:
+            words = f"no userspace within {self._boot:.0f} s"
+            return [(self.start + self._boot, VmExit.NEVER_BOOTED, words)]
+        silence = self._deadlines.silence * self._slowness
+        total = self._deadlines.total * self._slowness
+        done = self.start + self.boot_seconds + total
+        return [
+            (done, VmExit.DEADLINE, f"not done {total:.0f} s after it was booted"),
+            (self._heard + silence, VmExit.SILENT, f"no result for {silence:.0f} s"),
+        ]
+
     def _patience(self) -> float:
         """Seconds until the next limit could be reached."""
-        limits = [self.start + self._deadlines.total, self._heard + self._deadlines.silence]
-        if self.boot_seconds is None:
-            limits.append(self.start + self._deadlines.boot)
-        return max(0.0, min(limits) - time.monotonic())
+        return max(0.0, min(limit for limit, _, _ in self._limits()) - time.monotonic())
 
     def _out_of_patience(self) -> tuple[VmExit, str] | None:
-        """Which limit has been reached, if any; what the console has said meanwhile counts."""
-        size = self._console.stat().st_size
-        if size != self._console_size:
-            self._console_size, self._heard = size, time.monotonic()
+        """Which limit has been reached, if any."""
         now = time.monotonic()
-        if now >= self.start + self._deadlines.total:
-            exit_, words = VmExit.DEADLINE, f"not done after {self._deadlines.total:.0f} s"
-        elif now >= self._heard + self._deadlines.silence:
-            exit_, words = VmExit.SILENT, f"not a byte for {self._deadlines.silence:.0f} s"
-        elif self.boot_seconds is None and now >= self.start + self._deadlines.boot:
-            exit_, words = VmExit.NEVER_BOOTED, f"not within {self._deadlines.boot:.0f} s"
-        else:
-            return None
-        if self.boot_seconds is None:
-            last = self.last_words()
-            return VmExit.NEVER_BOOTED, f"no userspace: {words}; last on the console: {last}"
-        return exit_, words
+        for limit, exit_, words in self._limits():
+            if now >= limit:
+                return exit_, f"{words}; {self.last_words()}"
+        return None
 
-    def _gone(self) -> tuple[VmExit, str]:
-        """Classify a VM whose results channel has closed."""
+    def gone(self, monitor: Monitor | None) -> tuple[VmExit, str]:
+        """Classify a VM whose results channel has closed: class, and detail."""
         try:
-            status = self._process.wait(timeout=_POWER_OFF)
+            status = self._process.wait(timeout=self._deadlines.power_off * self._slowness)
         except subprocess.TimeoutExpired:
-            return VmExit.SILENT, "results channel closed, but the VM did not power off"
+            words = "the results channel closed, but the VM did not power off"
+            return VmExit.SILENT, f"{words}; {self.last_words()}"
         panic = self._panic()
+        if self.boot_seconds is not None and panic is None and self._ended:
+            return VmExit.CLEAN, ""
+        cause = None if monitor is None else monitor.farewell()
+        words = _CAUSES.get(cause, f"QEMU ended: {cause}")
+        words = f"{words} (vng status {status}); {self.last_words()}"
         if self.boot_seconds is None:
-            words = panic or f"vng ended with status {status}: {self.last_words()}"
-            return VmExit.NEVER_BOOTED, f"never reached userspace: {words}"
-        if panic is not None:
-            return VmExit.PANIC, panic
-        if not self._ended:
-            return VmExit.LOST, f"QEMU died or the VM rebooted (vng status {status})"
-        return VmExit.CLEAN, ""
+            return VmExit.NEVER_BOOTED, f"never reached userspace: {panic or words}"
+        return (VmExit.LOST, words) if panic is None else (VmExit.PANIC, panic)
 
     def _panic(self) -> str | None:
         with self._console.open("rb") as file:
@@ -219,8 +247,19 @@ class Watch:
                 return found[1].decode(errors="replace").strip() if found else None
 
     def last_words(self) -> str:
-        """Return the last line on the console."""
-        with self._console.open("rb") as file:
-            file.seek(max(0, self._console.stat().st_size - 4096))
-            lines = [line.strip() for line in file.read().splitlines() if line.strip()]
-        return lines[-1].decode(errors="replace") if lines else "nothing"
+        """Return the last line on the console, and what QEMU and vng have said beside it."""
+        lines = _tail(self._console)
+        said = [f"last on the console: {lines[-1] if lines else 'nothing'}"]
+        qemu = [line for line in lines if _QEMU_SAYS.fullmatch(line)][-1:]
+        chatter = _tail(self._chatter)[-1:] if self._chatter else []
+        said += [f"QEMU: {line}" for line in qemu if line != lines[-1]]
+        said += [f"vng: {line}" for line in chatter]
+        return "; ".join(said)
+
+
+def _tail(file: Path) -> list[str]:
+    """Return the lines that a file ends in."""
+    with file.open("rb") as opened:
+        opened.seek(max(0, file.stat().st_size - 4096))
+        lines = opened.read().decode(errors="replace").splitlines()
+    return [line.strip() for line in lines if line.strip()]

@@ -2,22 +2,26 @@
 """The VM layer, against a fake vng that replays what VMs do."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness.accel import Accelerator
 from harness.guestroot import GuestRootError, Load, Plan, SuiteRun
+from harness.interrogate import ASKED
 from harness.kernel import Kernel
+from harness.listener import BootError
 from harness.results import VmEnd, VmExit
 from harness.run import Spawner
-from harness.vm import VmConfig, run_vm, vng_argv
-from harness.watch import BootError, Deadlines
+from harness.vm import VmConfig, VmOutcome, run_vm, vng_argv
+from harness.watch import Deadlines
 
 FAKEBIN = Path(__file__).parent / "fakebin"
 NONCE = "0123456789abcdef" * 2
 TCG = Accelerator(kvm=False, why="test")
-GENEROUS = Deadlines(boot=30, silence=30, total=60)
+SLOW = Accelerator(kvm=False, why="test", slowness=20)
+GENEROUS = Deadlines(boot=60, silence=30, total=60)
 
 
 def fake_kernel(*, config: Path = Path("/build/.config")) -> Kernel:
@@ -39,14 +43,31 @@ def config(deadlines: Deadlines = GENEROUS, *, cmdline: tuple[str, ...] = ()) ->
     return VmConfig(kernel=fake_kernel(), accelerator=TCG, deadlines=deadlines, cmdline=cmdline)
 
 
-def replay(scenario: str, folder: Path, deadlines: Deadlines = GENEROUS) -> VmEnd:
-    """Run a VM whose vng replays a scenario; afterwards, nothing of it may be left."""
+def outcome(
+    scenario: str,
+    folder: Path,
+    deadlines: Deadlines = GENEROUS,
+    accelerator: Accelerator = TCG,
+    **env: str,
+) -> VmOutcome:
+    """Run a VM whose vng replays a scenario."""
     spawner = Spawner(
-        env={"PATH": f"{FAKEBIN}:{os.environ['PATH']}", "FAKE_VNG": scenario},
+        env={"PATH": f"{FAKEBIN}:{os.environ['PATH']}", "FAKE_VNG": scenario, **env},
         log=folder / "commands.log",
     )
     plan = Plan(nonce=NONCE, suites=(SuiteRun(name="fake", binary=FAKEBIN / "vng"),))
-    return run_vm(config(deadlines), plan, folder=folder, spawner=spawner).end
+    vm = replace(config(deadlines), accelerator=accelerator)
+    return run_vm(vm, plan, folder=folder, spawner=spawner)
+
+
+def replay(
+    scenario: str,
+    folder: Path,
+    deadlines: Deadlines = GENEROUS,
+    accelerator: Accelerator = TCG,
+    **env: str,
+) -> VmEnd:
+    return outcome(scenario, folder, deadlines, accelerator, **env).end
 
 
 def test_clean(tmp_path: Path) -> None:
@@ -61,10 +82,12 @@ def test_clean(tmp_path: Path) -> None:
     ("scenario", "exit_", "detail"),
     [
         ("panic", VmExit.PANIC, "Kernel panic - not syncing: Fatal exception"),
-        ("truncated", VmExit.LOST, "status 255"),
-        ("no_end", VmExit.LOST, "status 0"),
-        ("killed", VmExit.LOST, "status -9"),
+        ("truncated", VmExit.LOST, "the VM rebooted (vng status 255)"),
+        ("no_end", VmExit.LOST, "the guest powered off before it was done (vng status 0)"),
+        ("killed", VmExit.LOST, "QEMU died without a word, as when it is killed (vng status -9)"),
+        ("crashes", VmExit.LOST, "last on the console: [    3.000000] the last line; QEMU: qemu-"),
         ("exits_255", VmExit.NEVER_BOOTED, "Could not set up host forwarding rule"),
+        ("dies_booting", VmExit.NEVER_BOOTED, "the VM rebooted (vng status 255); last on the co"),
     ],
 )
 def test_end_without_end_marker(scenario: str, exit_: VmExit, detail: str, tmp_path: Path) -> None:
@@ -88,6 +111,79 @@ def test_limits_of_patience(
     end = replay(scenario, tmp_path, deadlines)
     assert end.exit is exit_
     assert "status -9" in (tmp_path / "commands.log").read_text() or scenario != "stubborn"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "answered", "on_console"),
+    [
+        ("answers", True, "asked: sysrq 9, w, l, h\nsysrq: Changing Loglevel\n"),
+        ("deaf", False, "asked: NMI\nKernel panic - not syncing: NMI: Not continuing\n"),
+        ("dead", False, "asked: NMI\n"),
+    ],
+)
+@pytest.mark.parametrize("scenario", ["silent", "never_boots"])
+def test_a_vm_that_hangs_is_asked_where(
+    scenario: str, kernel: str, answered: bool, on_console: str, tmp_path: Path
+) -> None:
+    deadlines = Deadlines(boot=1, silence=0.5, total=60)
+    found = outcome(scenario, tmp_path, deadlines, FAKE_KERNEL=kernel)
+    assert found.hung
+    assert found.end.answered is answered
+    # What was provoked is not what it hangs of.
+    assert found.end.exit in (VmExit.SILENT, VmExit.NEVER_BOOTED)
+    console = (tmp_path / "console.log").read_text()
+    assert on_console in console
+    assert ("sysrq: HELP" in console) is answered
+    assert not (tmp_path / "console-1.log").exists(), "it would hang again"
+
+
+def test_only_what_hangs_is_asked(tmp_path: Path) -> None:
+    for scenario in ("clean", "panic", "killed"):
+        found = outcome(scenario, tmp_path)
+        assert (found.hung, found.end.answered) == (False, None)
+        assert ASKED not in (tmp_path / "console.log").read_text()
+
+
+def test_a_boot_that_dies_is_tried_again(tmp_path: Path) -> None:
+    found = outcome("second_boot", tmp_path, FAKE_MARK=str(tmp_path / "mark"))
+    assert found.end.exit is VmExit.CLEAN
+    (note,) = found.notes
+    assert note.startswith("booted once more: never booted: never reached userspace: the VM reboo")
+    assert "mtrr: your CPUs" in (tmp_path / "console-1.log").read_text()
+    assert "mtrr: your CPUs" not in (tmp_path / "console.log").read_text()
+    assert (tmp_path / "vng-1.log").exists()
+
+
+def test_a_boot_is_tried_twice_and_not_more(tmp_path: Path) -> None:
+    found = outcome("dies_booting", tmp_path)
+    assert found.end.exit is VmExit.NEVER_BOOTED
+    assert (tmp_path / "commands.log").read_text().count("run: vng ") == 2
+    assert "mtrr: your CPUs" in found.end.detail
+
+
+def test_what_died_after_hello_is_not_tried_again(tmp_path: Path) -> None:
+    assert outcome("panic", tmp_path).notes == ()
+    assert (tmp_path / "commands.log").read_text().count("run: vng ") == 1
+
+
+@pytest.mark.parametrize(("speed", "seconds"), [("", 2), ("30.5", 3), ("1.00", 0), ("0.01", 0)])
+def test_after_hello_patience_is_what_the_guest_needs(
+    speed: str, seconds: int, tmp_path: Path
+) -> None:
+    end = replay(
+        "silent", tmp_path, Deadlines(boot=5, silence=0.1, total=60), SLOW, FAKE_SPEED=speed
+    )
+    assert end.detail.startswith(f"no result for {seconds} s; last on the console: ")
+
+
+def test_before_hello_patience_is_what_this_host_needs(tmp_path: Path) -> None:
+    end = replay("never_boots", tmp_path, Deadlines(boot=0.1, silence=9, total=60), SLOW)
+    assert end.detail.startswith("no userspace within 2 s; last on the console: ")
+
+
+def test_noise_on_the_console_is_no_life(tmp_path: Path) -> None:
+    end = replay("chatty", tmp_path, Deadlines(boot=30, silence=0.5, total=60))
+    assert end.exit is VmExit.SILENT
 
 
 def test_never_booted_says_the_consoles_last_words(tmp_path: Path) -> None:
@@ -162,9 +258,3 @@ def test_plan_text() -> None:
         ),
     )
     assert plan.text() == "nonce ab\nmodule drv.ko a=1 b=2\nsuite mmap\nsuite sg -r a.b -r a.c\n"
-
-
-def test_silence_before_userspace_is_a_failed_boot(tmp_path: Path) -> None:
-    end = replay("never_boots", tmp_path, Deadlines(boot=30, silence=0.5, total=60))
-    assert end.exit is VmExit.NEVER_BOOTED
-    assert "Unable to mount root fs" in end.detail

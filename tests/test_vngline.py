@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.accel import Accelerator
+from harness.interrogate import PARAMETERS
 from harness.run import Spawner
 from harness.snapshot import RESULTS
 from harness.vm import VmConfig, vng_argv
@@ -15,7 +16,7 @@ from harness.vngline import DriftError, transform
 from tests.test_vm import GENEROUS, fake_kernel
 
 LINE = (Path(__file__).parent / "data" / "vng-dry-run.txt").read_text()
-OWN = ("cryptomgr.notests", "loglevel=5", "printk.devkmsg=on", "oops=panic")
+OWN = ("cryptomgr.notests", "loglevel=5", "printk.devkmsg=on", "oops=panic", *PARAMETERS)
 
 
 def test_what_is_left() -> None:
@@ -32,6 +33,7 @@ def test_what_is_left() -> None:
     assert machine.append == (
         "nr_open=1048576 console=ttyS0 earlyprintk=serial,ttyS0,115200 panic=-1 loglevel=7 "
         "cryptomgr.notests loglevel=5 printk.devkmsg=on oops=panic "
+        "sysrq_always_enabled unknown_nmi_panic irqaffinity=0 "
         "harness_hostname=virtme-ng rdinit=/init"
     )
 
@@ -55,6 +57,13 @@ def test_a_part_that_is_not_known(known: str, unknown: str) -> None:
     assert known in LINE
     with pytest.raises(DriftError):
         transform(LINE.replace(known, unknown, 1), own=OWN)
+
+
+def test_a_long_lines_init_is_a_script() -> None:
+    start = LINE.index(" init=/bin/sh")
+    end = LINE.index("virtme-ng-init\"'") + len('virtme-ng-init"')
+    line = LINE[:start] + " init=/bin/sh /virtme-init-b37yss2r" + LINE[end:]
+    assert transform(line, own=OWN) == transform(LINE, own=OWN)
 
 
 @pytest.mark.parametrize("kvm", [False, True])

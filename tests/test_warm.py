@@ -3,6 +3,7 @@
 
 import os
 import re
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,16 +16,20 @@ from rich.console import Console
 
 from harness import warm
 from harness.accel import Accelerator
+from harness.cache import tree_size
+from harness.freeze import ingredients
 from harness.guestroot import Plan, SuiteRun
+from harness.listener import BootError
 from harness.place import Place
 from harness.progress import Progress
 from harness.results import VmExit
 from harness.run import Spawner
 from harness.runner import default_kernel, kernel_store
+from harness.slots import prune, using
 from harness.snapshot import Snapshot, load_snapshot
 from harness.vm import VmConfig, VmOutcome
-from harness.warm import ingredients, run_warm
-from harness.watch import BootError, Deadlines
+from harness.warm import run_warm
+from harness.watch import Deadlines
 from tests.test_vm import FAKEBIN, GENEROUS, NONCE, TCG, config
 
 WARM = FAKEBIN / "warm"
@@ -84,9 +89,9 @@ def test_the_first_run_makes_what_the_second_restores(tmp_path: Path) -> None:
     ("scenario", "exit_", "detail"),
     [
         ("panic", VmExit.PANIC, "Kernel panic - not syncing: Fatal exception"),
-        ("truncated", VmExit.LOST, "status 255"),
-        ("no_end", VmExit.LOST, "status 0"),
-        ("killed", VmExit.LOST, "status -9"),
+        ("truncated", VmExit.LOST, "the VM rebooted"),
+        ("no_end", VmExit.LOST, "the guest powered off before it was done"),
+        ("killed", VmExit.LOST, "QEMU died without a word"),
     ],
 )
 def test_end_without_end_marker(scenario: str, exit_: VmExit, detail: str, tmp_path: Path) -> None:
@@ -157,8 +162,8 @@ def test_a_damaged_snapshot_is_made_again(
     [
         ("dies", "no memory"),
         ("refuses", "no such state"),
-        ("mute", "not within"),
-        ("ready", "did not get ready: [    1.000000] harness: no results port"),
+        ("mute", "no userspace within"),
+        ("ready", "harness: no results port"),
     ],
 )
 def test_what_cannot_be_restored_is_booted(fault: str, why: str, tmp_path: Path) -> None:
@@ -197,7 +202,8 @@ def test_every_ingredient_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     base = config()
 
     def key(vm: VmConfig = base, root: bytes = b"root", cpu: str = "cpu") -> object:
-        return ingredients(vm, initramfs=root, qemu=qemu, cpu=cpu)
+        monkeypatch.setattr("harness.freeze.host_cpu", lambda: cpu)
+        return ingredients(vm, root=root, qemu=qemu)
 
     kernel = replace(base.kernel, sha256="1" * 64)
     keys = [
@@ -236,6 +242,62 @@ def test_kinds_of_vms_have_slots_of_their_own(tmp_path: Path) -> None:
     assert commands(tmp_path).count("qemu-system-x86_64") == 7
 
 
+def test_what_was_not_used_for_longest_is_pruned(tmp_path: Path) -> None:
+    slots = [slot(tmp_path, name, age) for age, name in enumerate(("new", "used", "old"))]
+    size = tree_size(slots[0])
+    prune(tmp_path, limit=3 * size)
+    assert [one.exists() for one in slots] == [True, True, True]
+    with using(slots[2]):
+        # As if the others had been used since.
+        os.utime(slots[2] / "manifest.json", (0, 0))
+        prune(tmp_path, limit=size)
+    assert [one.exists() for one in slots] == [True, False, True], "one was in use"
+    prune(tmp_path, limit=0)
+    assert [one.exists() for one in slots] == [True, False, False], "the last one stays"
+
+
+def slot(cache: Path, name: str, age: int) -> Path:
+    """Make what looks like a snapshot, used so many days ago."""
+    folder = cache / "snapshots" / name
+    folder.mkdir(parents=True)
+    (folder / "ram-1").write_bytes(b"x" * 100_000)
+    (folder / "manifest.json").write_text("{}")
+    then = time.time() - 86400 * (age + 1)
+    os.utime(folder / "manifest.json", (then, then))
+    return folder
+
+
+def test_a_new_snapshot_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prune, "__kwdefaults__", {"limit": 0})
+    run(tmp_path)
+    old = the_snapshot(tmp_path)
+    run(tmp_path, vm=config(cmdline=("transparent_hugepage=never",)))
+    assert not old.folder.exists()
+    assert the_snapshot(tmp_path).token != old.token
+
+
+def test_a_failed_snapshot_says_why_and_keeps_its_console(tmp_path: Path) -> None:
+    outcome = run(tmp_path, fault="ready")
+    assert outcome.notes[0] == (
+        "no snapshot: the guest did not get ready: never reached userspace: the guest powered off "
+        "before it was done (vng status 0); last on the console: [    1.000000] harness: no "
+        "results port"
+    )
+    assert "Linux version" in (tmp_path / "snapshot.log").read_text()
+
+
+def test_snapshots_are_made_by_one_thread_and_restored_to_many(tmp_path: Path) -> None:
+    run(tmp_path)
+    made, *restored = [
+        line
+        for line in (tmp_path / "commands.log").read_text().splitlines()
+        if line.startswith("run: ") and "qemu-system" in line
+    ]
+    assert made.endswith("-accel tcg,thread=single")
+    assert restored
+    assert not any("thread=single" in line for line in restored)
+
+
 @pytest.mark.vm
 def test_two_restored_at_once_share_nothing(tmp_path: Path) -> None:
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
@@ -255,29 +317,44 @@ def test_two_restored_at_once_share_nothing(tmp_path: Path) -> None:
     probe.write_text(
         "#!/bin/sh\n"
         "od -An -v -tx1 -N16 /dev/urandom; date +%s\n"
-        "find / /tmp -xdev -name dirt | wc -l; echo dirt | tee /dirt >/tmp/dirt\n"
+        "find / /tmp -xdev -name dirt | wc -l\n"
+        "cat /proc/sys/kernel/random/uuid | tee /dirt >/tmp/dirt\n"
+        "sleep 3; cmp /dirt /tmp/dirt && echo mine\n"
     )
     (tmp_path / "cache").mkdir()
 
-    def one(number: int) -> tuple[VmOutcome, list[str]]:
+    def one(number: int, both: threading.Barrier) -> tuple[VmOutcome, list[str]]:
         folder = tmp_path / str(number)
         folder.mkdir()
         nonce = f"{number}" * 32
         plan = Plan(nonce=nonce, suites=(SuiteRun(name="probe", binary=probe),))
-        outcome = run_warm(vm, plan, folder=folder, spawner=place.spawner, cache=tmp_path / "cache")
+
+        def on_line(line: bytes) -> None:
+            # Each is up while the other is: the first one's guest then sleeps for seconds.
+            if b" hello " in line:
+                both.wait(60)
+
+        outcome = run_warm(
+            vm,
+            plan,
+            folder=folder,
+            spawner=place.spawner,
+            cache=tmp_path / "cache",
+            on_line=on_line,
+        )
         text = (folder / "results.ktap").read_text()
         assert f"@{nonce} end 0\n" in text
         return outcome, [line for line in text.splitlines() if not line.startswith("@")]
 
     began = time.time()
-    one(0)
+    one(0, threading.Barrier(1))
     before = the_snapshot(tmp_path)
     with ThreadPoolExecutor(2) as pool:
-        outcomes, said = zip(*pool.map(one, (1, 2)), strict=True)
+        outcomes, said = zip(*pool.map(one, (1, 2), [threading.Barrier(2)] * 2), strict=True)
     assert [(one.end.exit, one.notes) for one in outcomes] == [(VmExit.CLEAN, ())] * 2
     assert said[0][0] != said[1][0]
-    for _, clock, dirt in said:
+    for _, clock, dirt, verdict in said:
         assert began - 2 <= int(clock) <= time.time() + 2
-        assert dirt == "0"
+        assert (dirt, verdict) == ("0", "mine")
     assert the_snapshot(tmp_path).token == before.token
     before.verify()
