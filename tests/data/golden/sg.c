@@ -411,6 +411,35 @@ TEST_F(table, vmap_nested)
 	EXPECT_EQ(0, vunmap_buffer(in->importer, second));
 }
 
+/* Return: the kernel's mappings that the driver has made and not undone; proc(5), vmallocinfo. */
+static int count_kernel_mappings(void)
+{
+	FILE *file = fopen("/proc/vmallocinfo", "r");
+	char line[512];
+	int count = 0;
+
+	while (file && fgets(line, sizeof(line), file))
+		count += strstr(line, "[udmabuf_iov]") != NULL;
+	if (file)
+		fclose(file);
+	return count;
+}
+
+/* Guards: B11: a kernel mapping that is never undone */
+TEST_F(table, vunmap)
+{
+	struct imported *in = &self->imported;
+	int before = count_kernel_mappings(), handle;
+	__u64 address;
+
+	handle = vmap_buffer(in->importer, in->dmabuf, &address);
+	ASSERT_LE(0, handle);
+	if (driver_is_udmabuf_iov())
+		EXPECT_EQ(before + 1, count_kernel_mappings());
+	EXPECT_EQ(0, vunmap_buffer(in->importer, handle));
+	EXPECT_EQ(before, count_kernel_mappings());
+}
+
 /* Two runs of a huge page: 260 KiB from an odd place, then 8 KiB. */
 static const struct layout contiguous = {
 	.backing = HUGETLB, .pages = 512, .nr_runs = 2, .runs = { { 13, 65 }, { 510, 2 } },
