@@ -170,6 +170,12 @@ def _test_options(parser: argparse.ArgumentParser) -> None:
         metavar="TEST",
         help="run only these: globs over suite:fixture.variant.test, such as 'mmap:*'",
     )
+    parser.add_argument(
+        "--driver",
+        choices=("ours", "builtin"),
+        default="ours",
+        help="builtin: hold the kernel's own udmabuf to our tests (default: %(default)s)",
+    )
     _vm_options(parser)
     parser.add_argument(
         "--more-vms",

@@ -38,6 +38,7 @@ def _options(arguments: argparse.Namespace) -> runner.Options:
         cold=arguments.cold,
         jobs=arguments.jobs or runner.default_jobs(),
         more=arguments.more_vms,
+        builtin=arguments.driver == "builtin",
     )
 
 

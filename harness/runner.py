@@ -55,6 +55,10 @@ class NoTestError(HarnessError):
     """The patterns match no test."""
 
 
+class NoDriverError(HarnessError):
+    """The kernel lacks the driver that is to be tested."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ingredients:
     """All that a run is made of, built and ready to boot."""
@@ -86,12 +90,14 @@ class Options:
         cold: boot every VM instead of restoring a snapshot.
         jobs: how many VMs run at a time.
         more: VMs for what a crash, hang or dirt left over.
+        builtin: test the kernel's own driver instead of ours.
     """
 
     patterns: tuple[str, ...] = ()
     cold: bool = False
     jobs: int = field(default_factory=default_jobs)
     more: int = MORE
+    builtin: bool = False
 
 
 def kernel_store(place: Place) -> KernelStore:
@@ -202,7 +208,12 @@ def trial(
     suites = _select(ready.selftests.suites, options.patterns)
     before = _seconds_before(place.runs)
     folder = new_run(place.runs, ready.kernel.release)
-    modules = (ready.driver.ko, *(one.ko for one in ready.helpers))
+    if options.builtin and not _has_builtin(ready.kernel):
+        raise NoDriverError(
+            f"{ready.kernel.name} has no built-in udmabuf", hint="6.12, 7.2 and 7.3 have it"
+        )
+    ours = () if options.builtin else (ready.driver.ko,)
+    modules = (*ours, *(one.ko for one in ready.helpers))
     keep_modules(folder, modules)
     leash = place.spawner.leash or Leash()
     spawner = replace(place.spawner, log=folder / "commands.log", leash=leash)
@@ -210,7 +221,7 @@ def trial(
         kernel=ready.kernel,
         accelerator=ready.accelerator,
         deadlines=patience(ready.accelerator),
-        cmdline=cmdline(ready.kernel),
+        cmdline=() if options.builtin else cmdline(ready.kernel),
     )
     lanes = plan_lanes(suites, jobs=options.jobs, seconds=before)
     with place.progress.phase("vm") as phase:
@@ -264,7 +275,11 @@ def _seconds_before(runs: Path) -> dict[str, float]:
 
 def cmdline(kernel: Kernel) -> tuple[str, ...]:
     """Return the kernel parameters that the driver needs."""
-    return (_BUILTIN_OFF,) if kernel.option("CONFIG_UDMABUF") == "y" else ()
+    return (_BUILTIN_OFF,) if _has_builtin(kernel) else ()
+
+
+def _has_builtin(kernel: Kernel) -> bool:
+    return kernel.option("CONFIG_UDMABUF") == "y"
 
 
 def patience(accelerator: Accelerator) -> Deadlines:

@@ -109,6 +109,16 @@ def test_a_broken_driver_is_red(
     assert set(found.values()) == {"pass"}
 
 
+def test_the_built_in_driver_is_held_to_our_tests(tmp_path: Path) -> None:
+    """Mainline's takes a read-only memfd for memory it may write to (notes/udmabuf.md 2.4)."""
+    done = check(ROOT, tmp_path, "ioctl:create.*", "account:*", "--driver=builtin")
+    assert done.returncode == 1, done.stdout + done.stderr
+    found = statuses(tmp_path)
+    assert found["ioctl:create.memfd_read_only.answers"] == "fail"
+    assert {status for id_, status in found.items() if id_.startswith("account:")} == {"skip"}
+    assert "pass" in found.values()
+
+
 def test_a_warning_alone_is_red(tmp_path: Path) -> None:
     source = checkout(tmp_path / "checkout")
     path = source / "module/main.c"
