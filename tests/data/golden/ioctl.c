@@ -11,11 +11,13 @@
 
 /* A constant, for the tables below; the set-ups check that it is right. */
 #define PAGE	4096ULL
+#define HUGE_PAGE	(512 * PAGE)
 
 enum file {
 	MEMFD,
 	MEMFD_UNSEALED,
 	MEMFD_READ_ONLY,
+	MEMFD_HUGE,
 	TMPFS_FILE,
 	NOT_OPEN,
 	DEVICE,
@@ -60,6 +62,12 @@ static int open_file(struct __test_metadata *_metadata, enum file file, int seal
 		break;
 	case MEMFD_READ_ONLY:
 		fd = reopen(make_memfd(0, 4 * PAGE, seals), O_RDONLY);
+		break;
+	case MEMFD_HUGE:
+		/* One for the file, one that a wrong call could have. */
+		if (!reserve_huge_pages(2))
+			SKIP(return -1, "not enough memory for huge pages");
+		fd = make_memfd(MFD_HUGETLB | MFD_HUGE_2MB, HUGE_PAGE, seals);
 		break;
 	case PATH_ONLY:
 		fd = reopen(make_memfd(0, 4 * PAGE, seals), O_PATH);
@@ -255,6 +263,19 @@ FIXTURE_VARIANT_ADD(create, behind_end)
 	.expected = EINVAL,
 };
 
+/*
+ * Guards: before 6.11: huge pages that are allocated behind the end of the file
+ */
+FIXTURE_VARIANT_ADD(create, past_huge_end)
+{
+	.file = MEMFD_HUGE,
+	.seals = F_SEAL_SHRINK,
+	.offset = HUGE_PAGE,
+	.size = PAGE,
+	.flags = 0,
+	.expected = EINVAL,
+};
+
 /* Guards: offset + size without a check of overflow */
 FIXTURE_VARIANT_ADD(create, sum_wraps_to_zero)
 {
@@ -432,6 +453,8 @@ FIXTURE_SETUP(create)
 	ASSERT_EQ(PAGE, PAGE_BYTES);
 	self->device = open_device(_metadata);
 	self->fd = open_file(_metadata, variant->file, variant->seals);
+	if (self->fd < 0)
+		return;
 	baseline_take(&self->before);
 }
 

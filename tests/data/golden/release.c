@@ -524,7 +524,7 @@ FIXTURE_SETUP(memfd)
 
 	if (variant->huge && !reserve_huge_pages(1))
 		SKIP(return, "not enough memory for a huge page");
-	self->bytes = variant->huge ? HUGE_PAGE_BYTES : PAGE_BYTES;
+	self->bytes = variant->huge ? HUGE_PAGE_BYTES : 4 * PAGE_BYTES;
 	self->device = open_device(_metadata);
 	self->memfd = make_memfd(variant->huge ? MFD_HUGETLB | MFD_HUGE_2MB : 0, self->bytes,
 				 variant->good ? F_SEAL_SHRINK : 0);
@@ -555,6 +555,21 @@ TEST_F(memfd, let_go)
 	EXPECT_EQ(0, flock(self->again, LOCK_EX | LOCK_NB));
 	if (dmabuf >= 0)
 		close(dmabuf);
+}
+
+/* F_ADD_SEALS counts the references to all pages of the file. */
+/*
+ * Guards: M14: references to pages that release forgets, also such as are no
+ * pins
+ */
+TEST_F(memfd, sealed)
+{
+	int dmabuf = create(self->device, self->memfd, 0, self->bytes, 0);
+
+	EXPECT_EQ(variant->good ? 0 : -EINVAL, dmabuf < 0 ? dmabuf : 0);
+	if (dmabuf >= 0)
+		close(dmabuf);
+	EXPECT_EQ(0, fcntl(self->memfd, F_ADD_SEALS, F_SEAL_WRITE));
 }
 
 /* Guards: M13: a refused call that keeps the lock of the file */
