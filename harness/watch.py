@@ -34,7 +34,7 @@ _CAUSES = {
     "guest-shutdown": "the guest powered off before it was done",
     "guest-panic": "the guest's kernel panicked",
     "host-signal": "QEMU was ended by a signal",
-    None: "QEMU died without a word, as when it is killed",
+    None: "QEMU died",
 }
 
 
@@ -249,11 +249,12 @@ class Watch:
     def last_words(self) -> str:
         """Return the last line on the console, and what QEMU and vng have said beside it."""
         lines = _tail(self._console)
-        said = [f"last on the console: {lines[-1] if lines else 'nothing'}"]
-        qemu = [line for line in lines if _QEMU_SAYS.fullmatch(line)][-1:]
-        chatter = _tail(self._chatter)[-1:] if self._chatter else []
-        said += [f"QEMU: {line}" for line in qemu if line != lines[-1]]
-        said += [f"vng: {line}" for line in chatter]
+        qemu = [line for line in lines if _QEMU_SAYS.fullmatch(line)]
+        guest = [line for line in lines if line not in qemu]
+        chatter = _tail(self._chatter) if self._chatter else []
+        said = [f"last on the console: {guest[-1] if guest else 'nothing'}"]
+        said += [f"QEMU said: {line}" for line in qemu[-1:]]
+        said += [f"vng said: {line}" for line in chatter[-1:]]
         return "; ".join(said)
 
 

@@ -91,7 +91,7 @@ def test_the_first_run_makes_what_the_second_restores(tmp_path: Path) -> None:
         ("panic", VmExit.PANIC, "Kernel panic - not syncing: Fatal exception"),
         ("truncated", VmExit.LOST, "the VM rebooted"),
         ("no_end", VmExit.LOST, "the guest powered off before it was done"),
-        ("killed", VmExit.LOST, "QEMU died without a word"),
+        ("killed", VmExit.LOST, "QEMU died"),
     ],
 )
 def test_end_without_end_marker(scenario: str, exit_: VmExit, detail: str, tmp_path: Path) -> None:
