@@ -132,7 +132,8 @@ class Monitor:
         except TimeoutError:
             future.cancel()
             raise QmpError(f"QEMU's monitor: no answer in {deadline:.0f} s") from None
-        except (QMPError, OSError, EOFError) as error:
+        except (QMPError, OSError, EOFError, AssertionError) as error:
+            # qemu.qmp asserts that a QEMU that it has just greeted is still there.
             raise QmpError(f"QEMU's monitor: {error or type(error).__name__}") from error
 
     async def _begin(self, connection: socket.socket) -> asyncio.Task[None]:

@@ -27,6 +27,7 @@ from harness.lanes import plan_lanes
 from harness.manifest import Manifest
 from harness.matrix import load_matrix
 from harness.place import Place
+from harness.preflight import preflight
 from harness.probe import choose_accelerator
 from harness.progress import Phase
 from harness.results import RunResult, VmExit
@@ -36,14 +37,10 @@ from harness.session import MORE, Boot, Session
 from harness.spec import Spec, load_specs
 from harness.vm import VmConfig, VmOutcome, run_vm
 from harness.warm import run_warm
-from harness.watch import Deadlines
 
 DRIVER = "udmabuf_iov"
 # Built in, it holds /dev/udmabuf; blacklisted, ours can take the name (notes/udmabuf.md 0.1).
 _BUILTIN_OFF = "initcall_blacklist=udmabuf_dev_init"
-# Seconds of patience without KVM; an untouched guest takes five to boot.
-_TCG = Deadlines(boot=180, silence=120, total=1800)
-_KVM = Deadlines(boot=60, silence=60, total=900)
 # VMs at a time, however many cores: the suite is not larger than that.
 _MOST_JOBS = 4
 # MiB that a VM and its QEMU take.
@@ -168,6 +165,7 @@ def check(place: Place, kernel_name: str, options: Options) -> tuple[RunResult, 
     """
     # A bad specification or pattern costs no build.
     _check_patterns(load_specs(place.source / "selftests/specs"), options.patterns)
+    preflight(place.spawner)
     ready = prepare(place, kernel_name)
     folder = trial(place, ready, options)
     return rejudge(folder, decoder(place, folder)), folder
@@ -220,7 +218,6 @@ def trial(
     config = VmConfig(
         kernel=ready.kernel,
         accelerator=ready.accelerator,
-        deadlines=patience(ready.accelerator),
         cmdline=() if options.builtin else cmdline(ready.kernel),
     )
     lanes = plan_lanes(suites, jobs=options.jobs, seconds=before)
@@ -280,11 +277,6 @@ def cmdline(kernel: Kernel) -> tuple[str, ...]:
 
 def _has_builtin(kernel: Kernel) -> bool:
     return kernel.option("CONFIG_UDMABUF") == "y"
-
-
-def patience(accelerator: Accelerator) -> Deadlines:
-    """Return the deadlines for a VM under this accelerator."""
-    return _KVM if accelerator.kvm else _TCG
 
 
 def build(

@@ -50,7 +50,6 @@ def shell(place: Place, kernel_name: str, *, gdb: bool) -> None:
     config = VmConfig(
         kernel=ready.kernel,
         accelerator=ready.accelerator,
-        deadlines=runner.patience(ready.accelerator),
         cmdline=(*runner.cmdline(ready.kernel), *(("nokaslr",) if gdb else ())),
     )
     with tempfile.TemporaryDirectory(prefix="harness-") as scratch:

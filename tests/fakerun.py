@@ -6,6 +6,7 @@ As a program: `python -m tests.fakerun SCENARIO RUNS ARGS...`, so that tests can
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +17,7 @@ from harness.accel import Accelerator
 from harness.kmod import ModuleBuild
 from harness.kselftest import SelftestBuild, Suite
 from harness.spec import Spec
+from harness.vm import VmConfig
 from harness.watch import Deadlines
 from tests.test_vm import FAKEBIN, fake_kernel
 
@@ -64,7 +66,7 @@ def install(scenario: str, folder: Path) -> None:
     suites = cast(tuple[Spec, ...], ingredients(folder).selftests.suites)
     monkey = pytest.MonkeyPatch()
     monkey.setattr(runner, "load_specs", lambda specs: suites)
-    runner._TCG = SHORT
+    monkey.setattr(runner, "VmConfig", partial(VmConfig, deadlines=SHORT))
     os.environ["PATH"] = f"{FAKEBIN}:{os.environ['PATH']}"
     original = cli._child_environment
     cli._child_environment = lambda environ: (
