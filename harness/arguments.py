@@ -117,7 +117,7 @@ def _lint(verbs: "_Verbs", *, strict: bool) -> None:
         "--no-skip",
         action="store_true",
         default=strict,
-        help="all kernels; a tool that could be installed and is not is an error"
+        help="all kernels; a tool that cannot judge is an error"
         " (default where CI=true)",
     )
     lint.set_defaults(run=commands.lint)
