@@ -117,8 +117,7 @@ def _lint(verbs: "_Verbs", *, strict: bool) -> None:
         "--no-skip",
         action="store_true",
         default=strict,
-        help="all kernels; a tool that cannot judge is an error"
-        " (default where CI=true)",
+        help="all kernels; a tool that cannot judge is an error (default where CI=true)",
     )
     lint.set_defaults(run=commands.lint)
 
