@@ -63,6 +63,9 @@ class Deadlines:
 # (kselftest_harness.h), plus what the guest takes to kill it and say so. total: all tests take ten
 # seconds; one that runs into its timeout takes 30.
 REAL_MACHINE = Deadlines(boot=30, silence=45, total=300)
+# Bytes on the results channel. All tests together say less than one MiB; a test that talks without
+# end must fill neither the disk nor the reader's day.
+_MOST_RESULTS = 16 << 20
 
 
 class Watch:
@@ -110,6 +113,7 @@ class Watch:
         self._end = f"@{nonce} end ".encode()
         self._on_line = on_line
         self._heard = self.start
+        self._said = 0
         self._ended = False
 
     def to_the_end(
@@ -169,6 +173,12 @@ class Watch:
                     return self.gone(monitor)
                 if isinstance(channel.match, re.Match):
                     self._line(channel.match[0])
+                    if self._said > _MOST_RESULTS:
+                        mib = _MOST_RESULTS >> 20
+                        return (
+                            VmExit.DEADLINE,
+                            f"more than {mib} MiB of results; {self.last_words()}",
+                        )
                 # Also after a line: a flood of them must not put off the deadline for ever.
                 if self._patience() == 0 and (over := self._out_of_patience()):
                     return over
@@ -189,6 +199,7 @@ class Watch:
     def _line(self, line: bytes) -> None:
         now = time.monotonic()
         self._heard = now
+        self._said += len(line)
         if self.boot_seconds is None and self._hello in line:
             self.boot_seconds = now - self.start
             if told := _SPEED.search(line):

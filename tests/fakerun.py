@@ -24,7 +24,10 @@ from tests.test_vm import FAKEBIN, fake_kernel
 # A suite of so many tests, and VMs that are restored: for the drills.
 TESTS = int(os.environ.get("FAKE_TESTS", "2"))
 WARM = "FAKE_WARM" in os.environ
+# A guest that says nothing is given up soon; drills keep a whole machine busy and need patience.
 SHORT = Deadlines(boot=5, silence=2, total=20)
+PATIENT = Deadlines(boot=300, silence=300, total=600)
+DEADLINES = PATIENT if "FAKE_PATIENT" in os.environ else SHORT
 
 
 def ingredients(folder: Path) -> runner.Ingredients:
@@ -66,7 +69,7 @@ def install(scenario: str, folder: Path) -> None:
     suites = cast(tuple[Spec, ...], ingredients(folder).selftests.suites)
     monkey = pytest.MonkeyPatch()
     monkey.setattr(runner, "load_specs", lambda specs: suites)
-    monkey.setattr(runner, "VmConfig", partial(VmConfig, deadlines=SHORT))
+    monkey.setattr(runner, "VmConfig", partial(VmConfig, deadlines=DEADLINES))
     os.environ["PATH"] = f"{FAKEBIN}:{os.environ['PATH']}"
     original = cli._child_environment
     cli._child_environment = lambda environ: (

@@ -40,6 +40,7 @@ def start(scenario: str, folder: Path, **extra: str) -> subprocess.Popen[str]:
             **os.environ,
             "XDG_CACHE_HOME": str(folder / "cache"),
             "FAKE_FILE": str(folder),
+            "FAKE_PATIENT": "1",
             **extra,
         },
         stdout=subprocess.PIPE,
@@ -156,6 +157,16 @@ def test_a_clock_that_jumps(tmp_path: Path) -> None:
     done = check("clock_jumps", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert verdicts(tmp_path) == {"fake:global.one": "pass", "fake:global.two": "pass"}
+
+
+def test_a_test_that_talks_without_end(tmp_path: Path) -> None:
+    """It is stopped long before the disk is full, and the other one is run all the same."""
+    done = check("endless", tmp_path)
+    assert done.returncode == 2
+    assert "more than 16 MiB of results" in done.stdout
+    assert verdicts(tmp_path)["fake:global.one"] == "crashed"
+    for results in tmp_path.glob("runs/latest/vm-*/results.ktap"):
+        assert results.stat().st_size < 17 << 20
 
 
 def test_a_thousand_tests(tmp_path: Path) -> None:
