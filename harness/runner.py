@@ -35,7 +35,7 @@ from harness.run import Leash, Spawner
 from harness.rundir import MODULES, VERDICTS, Decode, keep_modules, new_run, rejudge
 from harness.session import MORE, Boot, Session
 from harness.spec import Spec, load_specs
-from harness.vm import VmConfig, VmOutcome, run_vm
+from harness.vm import VM_CPUS, VmConfig, VmOutcome, run_vm
 from harness.warm import run_warm
 
 DRIVER = "udmabuf_iov"
@@ -68,8 +68,13 @@ class Ingredients:
 
 
 def default_jobs() -> int:
-    """Return how many VMs to run at a time: one a core, as far as memory goes, and at most four."""
-    return max(1, min(os.cpu_count() or 1, _MOST_JOBS, _free_memory() // _VM_MEMORY))
+    """Return how many VMs to run at a time: as cores and memory allow, and at most four.
+
+    A VM has two virtual CPUs. Two VMs on two cores were slower than one after the other: 11.5 s
+    instead of 9.9 s for 776 tests under TCG.
+    """
+    cores = os.cpu_count() or 1
+    return max(1, min(cores // VM_CPUS, _MOST_JOBS, _free_memory() // _VM_MEMORY))
 
 
 def _free_memory() -> int:

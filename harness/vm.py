@@ -41,6 +41,10 @@ _CMDLINE = (
 _TCG_CPU = "-cpu max,erms=off,fsrm=off"
 
 
+# Races need two.
+VM_CPUS = 2
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VmConfig:
     """One VM: what to boot and how.
@@ -58,7 +62,7 @@ class VmConfig:
     accelerator: Accelerator
     deadlines: Deadlines = REAL_MACHINE
     memory: int = 1024
-    cpus: int = 2
+    cpus: int = VM_CPUS
     cmdline: tuple[str, ...] = ()
 
 
