@@ -291,10 +291,12 @@ def descendants(pid: int) -> list[int]:
     queue = [pid]
     while queue:
         pid = queue.pop()
-        with suppress(OSError):  # it has gone meanwhile
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            queue += map(int, children)
-            found += map(int, children)
+        # A child is its parent's thread's.
+        for path in Path(f"/proc/{pid}/task").glob("*/children"):
+            with suppress(OSError):  # it has gone meanwhile
+                children = path.read_text().split()
+                queue += map(int, children)
+                found += map(int, children)
     return found
 
 

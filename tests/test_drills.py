@@ -49,6 +49,10 @@ def start(scenario: str, folder: Path, **extra: str) -> subprocess.Popen[str]:
     )
 
 
+def start_planned(folder: Path, lane: int) -> subprocess.Popen[str]:
+    return start("planned", folder / f"lane{lane}", FAKE_TESTS="2000", FAKE_WARM="1")
+
+
 def check(scenario: str, folder: Path, **extra: str) -> subprocess.CompletedProcess[str]:
     with start(scenario, folder, **extra) as process:
         out, err = process.communicate()
@@ -86,40 +90,43 @@ class Drill:
     at: float
 
 
-def interrupted(drills: list[Drill]) -> None:
-    """Send each drill its signal when its time has come, and wait for their ends."""
+def interrupted(drills: list[Drill]) -> list[str]:
+    """Send each drill its signal when its time has come; return what each complained of."""
     for drill in sorted(drills, key=lambda drill: drill.at):
         with suppress(subprocess.TimeoutExpired):
             drill.process.wait(max(0.0, drill.at - time.monotonic()))
         drill.process.send_signal(drill.number)
-    for drill in drills:
-        drill.process.communicate()
+    return [drill.process.communicate()[1] for drill in drills]
 
 
 def test_a_hundred_interrupts_at_random_points(tmp_path: Path) -> None:
     """Every one is followed by an undisturbed check on the cache that it left."""
     chance = random.Random(4)
     for _ in range(2):
-        # The first makes the snapshot, which is not what most take.
+        # The first makes the snapshots, which is not what most take.
         begun = time.monotonic()
-        assert check("planned", tmp_path / "calm", FAKE_WARM="1").returncode == 0
+        for process in [start_planned(tmp_path, lane) for lane in range(ABREAST)]:
+            process.communicate()
+            assert process.returncode == 0
         whole = time.monotonic() - begun
+    # Some come before Python has its handlers.
+    allowed = {0, 130, 143, *(-number for number in SIGNALS)}
     statuses = set()
     for batch in range(KILLS // ABREAST):
         drills = []
         for lane in range(ABREAST):
-            folder = tmp_path / f"lane{lane}"
-            process = start("planned", folder, FAKE_TESTS="2000", FAKE_WARM="1")
+            process = start_planned(tmp_path, lane)
             at = time.monotonic() + chance.uniform(0, 1.5 * whole)
-            drills.append(Drill(folder, process, chance.choice(SIGNALS), at))
-        interrupted(drills)
-        for drill in drills:
-            statuses.add(drill.process.returncode)
+            drills.append(Drill(tmp_path / f"lane{lane}", process, chance.choice(SIGNALS), at))
+        for drill, complaint in zip(drills, interrupted(drills), strict=True):
+            # Python itself, before it runs a line of ours, has no better status for Ctrl-C.
+            if drill.process.returncode != 1 or "Fatal Python error" not in complaint:
+                statuses.add(drill.process.returncode)
+                assert drill.process.returncode in allowed, complaint
             wait_for(partial(nobody, drill.folder))
             examine(drill, f"batch {batch}, {drill.number.name}")
-    # Some were too late, some came before Python had its handlers, and each did interrupt.
-    early = {-number for number in SIGNALS}
-    assert {0, 130, 143, -signal.SIGKILL} <= statuses <= {0, 130, 143, *early}
+    # Some were too late, and each did interrupt.
+    assert {0, 130, 143, -signal.SIGKILL} <= statuses
     for lane in range(ABREAST):
         folder = tmp_path / f"lane{lane}"
         done = check("planned", folder, FAKE_TESTS="2000", FAKE_WARM="1")

@@ -171,5 +171,7 @@ def qemu_of(pid: int) -> int:
         pid = queue.pop()
         if Path(f"/proc/{pid}/comm").read_text().startswith("qemu"):
             return pid
-        queue += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+        # A child is its parent's thread's.
+        for children in Path(f"/proc/{pid}/task").glob("*/children"):
+            queue += map(int, children.read_text().split())
     raise AssertionError("no QEMU")
