@@ -76,6 +76,10 @@ def run_canaries(
             _say(console, f"{canary.test:<{width}}  ", "not here", "yellow", f"  {why}")
         else:
             chosen.append(canary)
+    if not chosen:
+        raise HarnessError(
+            f"{ready.kernel.name} can show none of these canaries", hint="choose another kernel"
+        )
     faults = 0
     for heard in _run(place, ready, chosen, cold=cold, jobs=jobs):
         words, style = ("seen", "green") if not heard.faults else ("NOT SEEN", "bold red")

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """What is known of one VM: what it was to run, what it said, how it ended, its splats. Pure."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness import ktap
@@ -65,15 +66,25 @@ class Death:
     status: Status
 
 
-def settled(told: Transcript) -> frozenset[str]:
+def settled(told: Transcript, blames: Sequence[Blame] = ()) -> frozenset[str]:
     """Return the full ids of the tests that a VM is done with.
 
     Those that reported, and the one that was running when the VM, or its suite, came to its end: a
-    later VM that ran it again would meet the same end.
+    later VM that ran it again would meet the same end. What reported after another test's splat did
+    so in a kernel that is no longer as it should be, and is to run again.
     """
     suites = suites_of(told)
     done = {suite.full_id(test) for suite in suites for test in suite.document.tests}
+    done -= reported_after(suites, blames)
     return frozenset(done | {suite.running for suite in suites if suite.running is not None})
+
+
+def reported_after(suites: Sequence["Suite"], blames: Sequence[Blame]) -> frozenset[str]:
+    """Return the full ids of the tests that reported after the first that a splat is charged to."""
+    order = [suite.full_id(test) for suite in suites for test in suite.document.tests]
+    charged = {blame.test for blame in blames}
+    first = next((at for at, id_ in enumerate(order) if id_ in charged), len(order))
+    return frozenset(order[first + 1 :]) - {id_ for id_ in order[: first + 1]}
 
 
 def suites_of(told: Transcript) -> list[Suite]:
@@ -103,5 +114,6 @@ def death_of(evidence: Evidence, suites: list[Suite]) -> Death | None:
         else:
             where = f"in suite {last.section.name}, between tests"
     # A kernel that answers is alive: it is the test that hangs.
-    status = Status.TIMEOUT if test is not None and vm.answered else Status.CRASHED
+    hung = test is not None and vm.exit is VmExit.SILENT and vm.answered
+    status = Status.TIMEOUT if hung else Status.CRASHED
     return Death(words=f"the VM died {where} ({how})", test=test, status=status)

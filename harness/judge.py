@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 
 from harness import ktap
 from harness.attribute import benign
-from harness.evidence import Blame, Death, Evidence, Suite, death_of, suites_of
-from harness.results import Status, TestResult
+from harness.evidence import Blame, Death, Evidence, Suite, death_of, reported_after, suites_of
+from harness.results import Status, TestResult, VmEnd, VmExit
 
 # Exit statuses of a suite, as in kselftest.h (KSFT_PASS, KSFT_FAIL, KSFT_SKIP), and our own for
 # one that stopped because the kernel is no longer as it was.
@@ -23,6 +23,9 @@ _PASS, _FAIL, _SKIP, _STOPPED = 0, 1, 4, 5
 # Bits of /proc/sys/kernel/tainted that a test run may not set (Documentation/admin-guide/
 # tainted-kernels.rst). The others come from loading an unsigned module that is out of tree.
 _TAINTS = {5: "B (bad page)", 7: "D (oops)", 9: "W (warning)", 14: "L (soft lockup)"}
+
+# From best to worst.
+_ORDER = list(Status)
 
 # How a test's diagnostics report a kernel message of level warning or worse: `<LEVEL>TEXT`.
 _KERNEL = "KERNEL: "
@@ -64,10 +67,12 @@ def judge(evidence: Evidence, *, release: str | None = None) -> Judgement:
         _blamed(
             _reported(id_, found[id_]) if id_ in found else _unreported(id_, suites, death),
             blames[id_],
+            evidence.vm,
         )
         for id_ in dict.fromkeys(evidence.expected)
     ]
     planned = set(evidence.planned)
+    tests = _spoiled(tests, reported_after(suites, evidence.blames))
     tests += [_unexpected(id_, results) for id_, results in found.items() if id_ not in planned]
     wanted = {id_.partition(":")[0] for id_ in planned}
     tests += [entry for suite in suites for entry in _suite_entry(suite, wanted)]
@@ -89,10 +94,11 @@ def merge(expected: Sequence[str], judgements: Sequence[Judgement]) -> Judgement
     """
     found: dict[str, TestResult] = {}
     for test in (test for judgement in judgements for test in judgement.tests):
-        # Only what stands beside the tests can come twice: `mmap:suite`, of two VMs.
+        # `mmap:suite` of two VMs, or a test that reported where it was not asked to.
         first = found.setdefault(test.id, test)
         if first is not test:
-            found[test.id] = replace(first, reason=_clip(f"{first.reason}; {test.reason}"))
+            worst = max(first, test, key=lambda one: _ORDER.index(one.status))
+            found[test.id] = replace(worst, reason=_clip(f"{first.reason}; {test.reason}"))
     merged = {id_: found.pop(id_, _no_vm(id_)) for id_ in expected}
     problems = [line for judgement in judgements for line in judgement.problems]
     tests = (*merged.values(), *found.values())
@@ -116,21 +122,34 @@ def _result(id_: str, test: ktap.Test, status: Status, reason: str) -> TestResul
     )
 
 
-def _blamed(result: TestResult, blames: list[Blame]) -> TestResult:
+def _blamed(result: TestResult, blames: list[Blame], vm: VmEnd) -> TestResult:
     """Charge splats to a test: one that passed did not pass, one that was lost is explained."""
     if not blames:
         return result
     titles = "; ".join(dict.fromkeys(blame.title for blame in blames))
     said = {Status.PASS: "it passed, but: ", Status.DIRTY: ""}.get(result.status, "")
     reason = f"{said}{titles}"
-    if result.status in (Status.FAIL, Status.TIMEOUT, Status.CRASHED) and result.reason:
+    if not result.status.good and result.status is not Status.DIRTY and result.reason:
         reason = f"{titles}; {result.reason}"
-    # The kernel said itself why the VM died: that is a judgement.
-    status = result.status if result.status is Status.TIMEOUT else Status.FAIL
+    # A kernel that panicked said itself why the VM died: that is a judgement.
+    dead = result.status is Status.CRASHED and vm.exit is VmExit.PANIC
+    judged = result.status.judged and result.status is not Status.TIMEOUT
+    status = Status.FAIL if dead or judged else result.status
     # The console has the whole of what the guest reports line by line.
     own = (line for line in result.lines if not line.startswith(_KERNEL))
     lines = (*(line for blame in blames for line in blame.lines), *own)
     return replace(result, status=status, reason=_clip(reason), lines=_excerpt(lines))
+
+
+def _spoiled(tests: list[TestResult], late: frozenset[str]) -> list[TestResult]:
+    """Take back what passed in a kernel that had complained before."""
+    reason = "ran after another test's splat in the same kernel, which is no verdict"
+    return [
+        replace(test, status=Status.MISSING, reason=reason)
+        if test.id in late and test.status.good
+        else test
+        for test in tests
+    ]
 
 
 def _explains_taint(test: TestResult) -> bool:
@@ -139,8 +158,7 @@ def _explains_taint(test: TestResult) -> bool:
 
 def _reported(id_: str, tests: list[ktap.Test]) -> TestResult:
     """Judge a test by its own lines; of several the worst one counts."""
-    order = list(Status)
-    worst = max(tests, key=lambda test: order.index(test.status))
+    worst = max(tests, key=lambda test: _ORDER.index(test.status))
     if len(tests) > 1:
         status = worst.status if not worst.status.good else Status.ERROR
         return _result(id_, worst, status, f"reported {len(tests)} times; {worst.reason}")
@@ -273,7 +291,7 @@ def _vm_entries(
         entries.append(TestResult(id=f"{vm}:setup", status=Status.ERROR, reason=reason))
     if blames:
         entry = TestResult(id=f"{vm}:kernel", status=Status.FAIL, reason="outside of any test")
-        entries.append(_blamed(entry, blames))
+        entries.append(_blamed(entry, blames, evidence.vm))
     if release is not None and told.release not in (None, release):
         reason = f"booted {told.release}, but the tests are for {release}"
         entries.append(TestResult(id=f"{vm}:release", status=Status.ERROR, reason=_clip(reason)))
@@ -302,6 +320,9 @@ def _problems(evidence: Evidence, suites: list[Suite]) -> tuple[str, ...]:
     before = transcript.taint_before or 0
     if taints := [text for bit, text in _TAINTS.items() if before >> bit & 1]:
         lines.append(f"tainted before the first test, so blind to more: {', '.join(taints)}")
+    for suite in suites:
+        said = {line for test in suite.document.tests for line in test.lines}
+        lines += sorted(line for line in said if line.startswith("UNWATCHED: "))
     if transcript.stray.strip():
         lines.append(f"{len(transcript.stray)} bytes of output outside of any suite")
     for suite in suites:

@@ -22,10 +22,9 @@ _TICK = 100
 def check_on_save(place: Place, kernel_name: str, options: runner.Options) -> None:
     """Check, and check again after each change of the sources, until interrupted.
 
-    A source that does not compile is an error that is shown and waited out.
+    What goes wrong, a source that does not compile above all, is shown and waited out.
 
     Raises:
-        HarnessError: the first check could not be made, for another reason than its sources.
         KeyboardInterrupt: Ctrl-C; the only way out.
     """
     saves = _saves([place.source / name for name in _FOLDERS])
@@ -46,6 +45,9 @@ def _check(
     """Check once and show what is new; None when there was no run."""
     try:
         result, folder = runner.check(place, kernel_name, options)
+    except OSError as error:
+        place.progress.note(f"harness: {error}")
+        return None
     except HarnessError as error:
         for line in (*error.lines, f"harness: {error}", f"harness: {error.hint or 'save again'}"):
             place.progress.note(line)

@@ -14,7 +14,7 @@ import re
 import secrets
 import shlex
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from harness import jsonfile, junit, transcript
 from harness.attribute import attribute
 from harness.errors import HarnessError
 from harness.evidence import Blame, Evidence
+from harness.interrogate import ASKED
 from harness.judge import judge, merge
 from harness.manifest import Manifest, load_manifest, vm_folder
 from harness.results import RunResult
@@ -146,17 +147,32 @@ def _evidence(run: Path, manifest: Manifest, decode: Decode) -> Iterator[Evidenc
             expected=tuple(id_ for id_ in vm.planned if last[id_] == number),
             told=transcript.parse(b"".join(chunks(folder / RESULTS)), vm.nonce),
             vm=vm.seen_end,
-            blames=tuple(_blames(folder / CONSOLE, vm.planned, decode)),
+            blames=tuple(blames_of(folder / CONSOLE, vm.planned, decode)),
         )
 
 
-def _blames(console: Path, planned: tuple[str, ...], decode: Decode) -> Iterator[Blame]:
+def blames_of(console: Path, planned: Sequence[str], decode: Decode = str) -> Iterator[Blame]:
     """Yield the splats on a console, each with the test that it is charged to."""
-    for charge in attribute(chunks(console), tests=planned):
+    for charge in attribute(_unasked(chunks(console)), tests=planned):
         splat = charge.splat
         where = f"{console.parent.name}/{console.name}:{charge.line}: {splat.title}"
         text = decode(splat.text).splitlines()
         yield Blame(test=charge.test, title=splat.title, lines=(where, *text))
+
+
+def _unasked(console: Iterator[bytes]) -> Iterator[bytes]:
+    """Leave out what the harness itself provoked when it asked a guest that hung."""
+    mark = ASKED.encode()
+    held = b""
+    for chunk in console:
+        before, found, _ = (held + chunk).partition(mark)
+        if found:
+            yield before
+            return
+        # The mark may lie across two chunks.
+        yield before[: -len(mark)]
+        held = before[-len(mark) :]
+    yield held
 
 
 def chunks(path: Path) -> Iterator[bytes]:

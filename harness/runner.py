@@ -119,6 +119,7 @@ def prepare(place: Place, kernel_name: str) -> Ingredients:
     Raises:
         HarnessError: something cannot be had or does not compile.
     """
+    preflight(place.spawner)
     kernel = kernel_store(place).get(kernel_name)
     with place.progress.phase("module") as phase:
         driver = build(place, kernel, place.source / "module")
@@ -170,7 +171,6 @@ def check(place: Place, kernel_name: str, options: Options) -> tuple[RunResult, 
     """
     # A bad specification or pattern costs no build.
     _check_patterns(load_specs(place.source / "selftests/specs"), options.patterns)
-    preflight(place.spawner)
     ready = prepare(place, kernel_name)
     folder = trial(place, ready, options)
     return rejudge(folder, decoder(place, folder)), folder
@@ -208,13 +208,13 @@ def trial(
     Raises:
         HarnessError: the run could not be made.
     """
-    suites = _select(ready.selftests.suites, options.patterns)
-    before = _seconds_before(place.runs)
-    folder = new_run(place.runs, ready.kernel.release)
     if options.builtin and not _has_builtin(ready.kernel):
         raise NoDriverError(
             f"{ready.kernel.name} has no built-in udmabuf", hint="6.12, 7.2 and 7.3 have it"
         )
+    suites = _select(ready.selftests.suites, options.patterns)
+    before = _seconds_before(place.runs)
+    folder = new_run(place.runs, ready.kernel.release)
     ours = () if options.builtin else (ready.driver.ko,)
     modules = (*ours, *(one.ko for one in ready.helpers))
     keep_modules(folder, modules)

@@ -9,7 +9,7 @@ a VM got none of them any further.
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -22,8 +22,8 @@ from harness.guestroot import Load, Plan, SuiteRun
 from harness.kselftest import Suite
 from harness.lanes import Lane
 from harness.manifest import Manifest, VmRun, save_manifest, vm_folder
-from harness.run import Leash
-from harness.rundir import RESULTS
+from harness.run import Leash, LeashError
+from harness.rundir import CONSOLE, RESULTS, blames_of
 from harness.vm import VmConfig, VmOutcome
 
 # VMs that a run may take beyond one a lane. A driver that breaks in every test would take hundreds,
@@ -87,8 +87,11 @@ class Session:
             futures = [pool.submit(self._lane, lane) for lane in lanes]
             # Ctrl-C reaches this thread alone, and the pool waits for the others.
             with self._all_or_none():
-                for future in futures:
-                    future.result()
+                wait(futures, return_when=FIRST_EXCEPTION)
+        errors = [error for future in futures if (error := future.exception()) is not None]
+        # What pulled the leash is worth more than that it was pulled.
+        for error in sorted(errors, key=lambda error: isinstance(error, LeashError)):
+            raise error
         return self._manifest
 
     @contextmanager
@@ -140,7 +143,7 @@ class Session:
             told = transcript.parse((folder / RESULTS).read_bytes(), run.nonce)
         except OSError as error:
             raise HarnessError(f"{folder / RESULTS}: cannot read: {error.strerror}") from None
-        return number, settled(told)
+        return number, settled(told, tuple(blames_of(folder / CONSOLE, run.planned)))
 
     def _record(self, number: int | None, run: VmRun) -> int:
         """Write a VM down; without a number it is a new one. Returns the number."""

@@ -57,8 +57,11 @@ def shell(place: Place, kernel_name: str, *, gdb: bool) -> None:
         _fill(root, place, ready, port)
         served = () if port is None else (f"--qemu-opts=-gdb tcp:127.0.0.1:{port}",)
         argv = (*machine_argv(config, root=root), *served)
-        Path(scratch, "home").mkdir()
-        hermit = place.spawner.with_env(HOME=f"{scratch}/home", TERM="linux")
+        for private in ("home", "tmp"):
+            Path(scratch, private).mkdir()
+        hermit = place.spawner.with_env(
+            HOME=f"{scratch}/home", TMPDIR=f"{scratch}/tmp", TERM="linux"
+        )
         with (
             _terminal(),
             hermit.spawn(

@@ -80,6 +80,9 @@ def run_warm(
             )
         if outcome.end.boot_seconds is not None:
             return replace(outcome, notes=tuple(notes))
+        if spawner.leash is not None and spawner.leash.pulled:
+            # It is not the snapshot that is to blame.
+            return replace(outcome, notes=tuple(notes))
         notes.append(f"snapshot thrown away: {outcome.end.describe()}")
         discard(snapshot)
     notes.append("booted cold")

@@ -361,7 +361,11 @@ WARNED = (Blame(test="mmap:a.two", title="WARNING in f", lines=("vm-1/console.lo
 def test_a_splat_is_charged_to_its_test_though_it_passed() -> None:
     judgement = judge(EXPECTED, parse(GOOD, NONCE), CLEAN, blames=WARNED)
     found = {test.id: test.status for test in judgement.tests}
-    assert found == dict.fromkeys(EXPECTED, Status.PASS) | {"mmap:a.two": Status.FAIL}
+    assert found == {
+        "mmap:a.one": Status.PASS,
+        "mmap:a.two": Status.FAIL,
+        "sg:b.one": Status.MISSING,
+    }
     two = only(judgement, "mmap:a.two")
     assert two.reason == "it passed, but: WARNING in f"
     assert two.lines == ("vm-1/console.log:7: ...",)
@@ -386,6 +390,41 @@ def test_a_kernel_that_says_why_it_died_judges_the_test_that_was_running() -> No
     )
     run = RunResult(kernel="", release=None, accelerator="", vms=(vm,), tests=judgement.tests)
     assert run.exit_status == 1
+
+
+def test_a_warning_does_not_explain_why_a_vm_was_lost() -> None:
+    text = stream(("mmap", DYING, None), end=None)
+    lost = VmEnd(exit=VmExit.LOST, detail="QEMU was killed")
+    two = only(judge(EXPECTED[:2], parse(text, NONCE), lost, blames=WARNED), "mmap:a.two")
+    assert two.status is Status.CRASHED
+    assert two.reason.startswith("WARNING in f; the VM died in mmap:a.two")
+
+
+def test_what_passed_after_anothers_splat_is_no_verdict() -> None:
+    blame = replace(WARNED[0], test="mmap:a.one")
+    judgement = judge(EXPECTED, parse(GOOD, NONCE), CLEAN, blames=(blame,))
+    assert [test.status for test in judgement.tests] == [
+        Status.FAIL,
+        Status.MISSING,
+        Status.MISSING,
+    ]
+    assert settled(parse(GOOD, NONCE), (blame,)) == {"mmap:a.one"}
+    assert settled(parse(GOOD, NONCE), (replace(blame, test=None),)) == frozenset(EXPECTED)
+
+
+def test_the_worst_of_two_vms_counts() -> None:
+    good = one_of_two(1, EXPECTED[:2], stream(("mmap", MMAP, 0)), CLEAN)
+    stray = one_of_two(2, EXPECTED[2:], stream(("mmap", MMAP, 0), ("sg", SG, 0)), CLEAN)
+    for order in ([good, stray], [stray, good]):
+        found = {test.id: test.status for test in merge(EXPECTED, order).tests}
+        assert found["mmap:a.one"] is Status.ERROR
+        assert found["sg:b.one"] is Status.PASS
+
+
+def test_what_was_not_watched_is_told() -> None:
+    output = MMAP.replace("1..2\n", "1..2\n# UNWATCHED: dma-bufs: not in /sys\n")
+    judgement = judge(EXPECTED, parse(stream(("mmap", output, 0), ("sg", SG, 0)), NONCE), CLEAN)
+    assert "UNWATCHED: dma-bufs: not in /sys" in judgement.problems
 
 
 @pytest.mark.parametrize(

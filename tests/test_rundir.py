@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from harness.errors import HarnessError
+from harness.interrogate import ASKED
 from harness.jsonfile import DocumentError
 from harness.manifest import Manifest, VmRun, load_manifest, save_manifest, vm_folder
 from harness.results import RunResult, Status, VmEnd, VmExit
@@ -295,6 +296,14 @@ def test_what_the_kernel_complains_of_is_charged(run: Path) -> None:
     assert one.lines[4].endswith("uiov_pin_user_range+0x1/0x2 [udmabuf_iov]")
     one, two = rejudge(run, lambda text: text.replace("0x1/0x2", "0x1/0x2 (pin.c:7)")).tests
     assert one.lines[4].endswith("uiov_pin_user_range+0x1/0x2 (pin.c:7) [udmabuf_iov]")
+
+
+def test_what_the_harness_provoked_is_charged_to_nobody(run: Path) -> None:
+    # The mark may lie across two of the pieces that the console is read in.
+    for padding in (0, (1 << 20) - len(ASKED) // 2):
+        (run / "vm-1/console.log").write_text("x" * padding + f"\n{ASKED}\n{WARNING}")
+        one, _ = rejudge(run).tests
+        assert one.status is Status.PASS
 
 
 def test_a_second_vm_has_the_last_word_on_what_it_was_to_run(run: Path) -> None:

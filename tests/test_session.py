@@ -15,7 +15,7 @@ from harness.kselftest import Suite
 from harness.lanes import Lane
 from harness.manifest import load_manifest
 from harness.results import Status, VmEnd, VmExit
-from harness.run import Leash
+from harness.run import Leash, LeashError
 from harness.rundir import rejudge
 from harness.session import Session
 from harness.vm import VmConfig, VmOutcome
@@ -177,6 +177,25 @@ def test_an_error_of_one_lane_ends_the_others(tmp_path: Path) -> None:
         session(tmp_path, Broken(tmp_path), A.full_ids, leash=leash).run(lanes, jobs=1)
     assert leash.pulled
     assert len(load_manifest(tmp_path).vms) == 1
+
+
+def test_the_error_that_ended_the_others_is_the_one_to_tell(tmp_path: Path) -> None:
+    leash, failed = Leash(), threading.Event()
+
+    class Broken(Guest):
+        def _answer(self, plan: Plan) -> tuple[str, VmExit]:
+            if plan.suites[0].name == "b":
+                failed.set()
+                raise HarnessError("no room")
+            failed.wait(30)
+            while not leash.pulled:
+                threading.Event().wait(0.001)
+            raise LeashError("interrupted")
+
+    lanes = [Lane(cmdline=(), suites=(A,)), Lane(cmdline=(), suites=(B,))]
+    guest = Broken(tmp_path)
+    with pytest.raises(HarnessError, match="no room"):
+        session(tmp_path, guest, A.full_ids, leash=leash).run(lanes, jobs=2)
 
 
 def test_nothing_is_started_after_an_interrupt(tmp_path: Path) -> None:
