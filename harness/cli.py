@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The command line: the only place that reads the environment, and the only one that exits.
 
-Exit status: 0 all passed, 1 a test failed, 2 the harness could not judge, 130 interrupted.
+Exit status: 0 all passed, 1 a test failed, 2 the harness could not judge, 130 Ctrl-C, 143 SIGTERM.
 """
 
 import errno
