@@ -63,6 +63,8 @@ FIXTURE_SETUP(zone)
 {
 	if (variant->iov && !driver_is_udmabuf_iov())
 		SKIP(return, "this driver does not take iovecs");
+	if (variant->iov && kernel_before(5, 13))
+		SKIP(return, "before 5.13 (commit d1e153fea2a8) pins stay where they are");
 	if (!variant->iov && kernel_before(6, 11))
 		SKIP(return, "before 6.11 no driver can pin memfds elsewhere");
 	if (!read_zone(&self->first, &self->end))
