@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What became of each cell of a matrix: matrix.json, and a run folder for each cell.
+
+matrix.json         which cells, where, and why one could not be run
+cells/NAME/         an ordinary run folder (rundir.py)
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness import jsonfile
+from harness.errors import HarnessError
+from harness.results import RunResult
+from harness.rundir import VERDICTS
+
+INDEX = "matrix.json"
+# Raise it when the meaning or the form of matrix.json changes.
+SCHEMA = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellResult:
+    """One cell of a matrix, after its run.
+
+    Attributes:
+        name: of the cell.
+        folder: its run folder; perhaps missing where it could not be run.
+        result: the verdicts; None when there are none.
+        error: one line, why it could not be run or judged; None when it was.
+        seconds: wall time of all of it: kernel, builds, VMs, judging.
+        inputs: hash of all that the verdicts depend on; "" when it is not known.
+    """
+
+    name: str
+    folder: Path
+    result: RunResult | None
+    error: str | None
+    seconds: float
+    inputs: str = ""
+
+    @property
+    def exit_status(self) -> int:
+        """As of a run; a cell that could not be run is 2, not a gap."""
+        return 2 if self.result is None else self.result.exit_status
+
+
+def save_cells(folder: Path, cells: Sequence[CellResult], *, started: str) -> None:
+    """Write matrix.json.
+
+    Args:
+        folder: of the matrix run; holds the cells' folders.
+        cells: in the order to report them in.
+        started: start of the matrix run, ISO 8601 with zone.
+
+    Raises:
+        HarnessError: it cannot be written (disk full).
+    """
+    document: dict[str, object] = {
+        "schema": SCHEMA,
+        "started": started,
+        "cells": [
+            {
+                "name": cell.name,
+                "folder": str(cell.folder.relative_to(folder)),
+                "error": cell.error,
+                "seconds": round(cell.seconds, 3),
+                "inputs": cell.inputs,
+            }
+            for cell in cells
+        ],
+    }
+    jsonfile.write_text(folder / INDEX, jsonfile.dump(document))
+
+
+def load_cells(folder: Path) -> tuple[CellResult, ...]:
+    """Read the cells of a matrix run, or an ordinary run as a matrix of one.
+
+    A cell whose verdicts cannot be read is one that could not be judged.
+
+    Raises:
+        DocumentError: `folder` is neither, or its matrix.json is not whole; names file and key.
+    """
+    index = folder / INDEX
+    if not index.exists():
+        result = _result(folder)
+        seconds = sum(vm.seconds for vm in result.vms)
+        return (
+            CellResult(
+                name=result.kernel, folder=folder, result=result, error=None, seconds=seconds
+            ),
+        )
+    fields = jsonfile.Fields.parse(jsonfile.read_text(index), source=str(index), schema=SCHEMA)
+    fields.text("started")
+    cells = tuple(_cell(folder, entry) for entry in fields.objects("cells"))
+    fields.end()
+    return cells
+
+
+def _cell(folder: Path, fields: jsonfile.Fields) -> CellResult:
+    name, error = fields.text("name"), fields.text_or_none("error")
+    own = folder / fields.text("folder")
+    if not own.resolve().is_relative_to(folder.resolve()):
+        raise fields.error("folder", "expected a folder below this one")
+    result = None
+    if error is None:
+        try:
+            result = _result(own)
+        except HarnessError as unreadable:
+            error = str(unreadable)
+    cell = CellResult(
+        name=name,
+        folder=own,
+        result=result,
+        error=error,
+        seconds=fields.seconds("seconds"),
+        inputs=fields.text("inputs"),
+    )
+    fields.end()
+    return cell
+
+
+def _result(folder: Path) -> RunResult:
+    path = folder / VERDICTS
+    return RunResult.from_json(jsonfile.read_text(path), source=str(path))
