@@ -20,14 +20,14 @@ def run(*statuses: Status, kernel: str = "6.12") -> RunResult:
     return RunResult(kernel=kernel, release="6.12.1", accelerator="tcg", vms=vms, tests=tests)
 
 
-def cell(folder: Path, name: str, result: RunResult | None, *, error: str | None = None) -> CellResult:
+def cell(
+    folder: Path, name: str, result: RunResult | None, *, error: str | None = None
+) -> CellResult:
     own = folder / "cells" / name
     if result is not None:
         own.mkdir(parents=True)
         (own / "results.json").write_text(result.to_json())
-    return CellResult(
-        name=name, folder=own, result=result, error=error, seconds=12.5, inputs="abc"
-    )
+    return CellResult(name=name, folder=own, result=result, error=error, seconds=12.5, inputs="abc")
 
 
 def test_the_round_trip(tmp_path: Path) -> None:
