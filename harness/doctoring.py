@@ -5,21 +5,9 @@ import os
 import shutil
 
 from harness.place import Place
+from harness.preflight import TOOLS, qemu_version
 from harness.probe import choose_accelerator
 from harness.runner import kernel_store
-
-# Tool, and why the harness wants it.
-_TOOLS = (
-    ("vng", "boots the VMs"),
-    ("qemu-system-x86_64", "is the VM"),
-    ("busybox", "is the guest's userspace"),
-    ("gcc", "builds tests and modules"),
-    ("make", "builds modules"),
-    ("depmod", "indexes the kernel's modules"),
-    ("apt-get", "fetches kernels from Debian"),
-    ("dpkg-deb", "unpacks them"),
-    ("mmdebstrap", "makes build roots for kernels whose compiler this host lacks"),
-)
 
 
 def doctor(place: Place, kernel_name: str) -> int:
@@ -30,14 +18,12 @@ def doctor(place: Place, kernel_name: str) -> int:
     """
     say = place.progress.console.print
     missing = 0
-    for tool, why in _TOOLS:
-        path = place.spawner.which(tool)
+    for tool in TOOLS:
+        path = place.spawner.which(tool.name)
         missing += path is None
-        say(f"{tool:<20} {path or f'MISSING: {why}; run ci/install-deps'}", highlight=False)
-    qemu = place.spawner.which("qemu-system-x86_64")
-    if qemu is not None:
-        version = place.spawner.run([qemu, "--version"], deadline=10).output.splitlines()[0]
-        say(f"{'qemu version':<20} {version}", highlight=False)
+        words = path or f"MISSING: {tool.why}; run ci/install-deps"
+        say(f"{tool.name:<20} {words}", highlight=False)
+    say(f"{'qemu version':<20} {qemu_version(place.spawner)}", highlight=False)
     say(f"{'cpus':<20} {os.cpu_count()}", highlight=False)
     place.cache.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(place.cache).free >> 20

@@ -46,7 +46,7 @@ def interrogate(monitor: Monitor, console: Path, *, slowness: float) -> bool | N
         slowness: by how much this VM is slower than a real machine.
 
     Returns:
-        Whether the kernel answered its keys. None if it could not be asked.
+        Whether the kernel answered a key. None if it could not be asked.
     """
     try:
         with (
@@ -69,16 +69,21 @@ def interrogate(monitor: Monitor, console: Path, *, slowness: float) -> bool | N
 def _ask(monitor: Monitor, channel: "fdspawn[bytes]", log: IO[bytes], slowness: float) -> bool:
     _mark(log, f"sysrq {', '.join(key for key, _ in _KEYS)}")
     answered = 0
-    for key, answer in _KEYS:
-        monitor.send_break()
-        channel.send(key.encode())
-        if not _said(channel, answer, (_FINISH if answered else _BEGIN) * slowness):
-            break
-        answered += 1
-    if answered < len(_KEYS):
-        _mark(log, "NMI")
-        monitor.nmi()
-        _said(channel, _PANICKED, _BEGIN * slowness)
+    try:
+        for key, answer in _KEYS:
+            monitor.send_break()
+            channel.send(key.encode())
+            if not _said(channel, answer, (_FINISH if answered else _BEGIN) * slowness):
+                break
+            answered += 1
+        if answered < len(_KEYS):
+            _mark(log, "NMI")
+            monitor.nmi()
+            _said(channel, _PANICKED, _BEGIN * slowness)
+    except (QmpError, OSError):
+        # QEMU went meanwhile; what the kernel had answered by then stands.
+        if not answered:
+            raise
     return answered > 0
 
 

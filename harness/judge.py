@@ -29,6 +29,8 @@ _ORDER = list(Status)
 
 # How a test's diagnostics report a kernel message of level warning or worse: `<LEVEL>TEXT`.
 _KERNEL = "KERNEL: "
+# And what the guest could not watch, so that nothing is known of it.
+_UNWATCHED = "UNWATCHED: "
 
 # Lines kept of a test's own output, from its start and from its end, and characters of each: the
 # whole is in results.ktap.
@@ -46,12 +48,13 @@ class Judgement:
     problems: tuple[str, ...]
 
 
-def judge(evidence: Evidence, *, release: str | None = None) -> Judgement:
+def judge(evidence: Evidence, *, release: str | None = None, watched: bool = True) -> Judgement:
     """Judge one VM's part of a run.
 
     Args:
         evidence: the VM.
         release: the `uname -r` that was to be booted; None when any will do.
+        watched: whether the guest must have been able to watch all that a test could leave behind.
     """
     told = evidence.told
     suites = suites_of(told)
@@ -75,7 +78,7 @@ def judge(evidence: Evidence, *, release: str | None = None) -> Judgement:
     tests = _spoiled(tests, reported_after(suites, evidence.blames))
     tests += [_unexpected(id_, results) for id_, results in found.items() if id_ not in planned]
     wanted = {id_.partition(":")[0] for id_ in planned}
-    tests += [entry for suite in suites for entry in _suite_entry(suite, wanted)]
+    tests += [entry for suite in suites for entry in _suite_entry(suite, wanted, watched=watched)]
     tests += _vm_entries(evidence, death, release, blames[None])
     if not any(_explains_taint(test) for test in tests):
         tests += _taint_entries(evidence)
@@ -229,10 +232,12 @@ def _describe_status(status: int) -> str:
     return f"exit status {status}"
 
 
-def _suite_entry(suite: Suite, wanted: set[str]) -> list[TestResult]:
+def _suite_entry(suite: Suite, wanted: set[str], *, watched: bool) -> list[TestResult]:
     """Return one ERROR for a suite that contradicts itself, none for a sound one."""
     section, document = suite.section, suite.document
-    reasons = []
+    lines = {line for test in document.tests for line in test.lines}
+    blind = sorted(line for line in lines if watched and line.startswith(_UNWATCHED))
+    reasons = [f"blind to dirt: {line.removeprefix(_UNWATCHED)}" for line in blind]
     if section.name not in wanted:
         reasons.append("no test of this suite was expected")
     if document.bail is not None:
@@ -320,9 +325,6 @@ def _problems(evidence: Evidence, suites: list[Suite]) -> tuple[str, ...]:
     before = transcript.taint_before or 0
     if taints := [text for bit, text in _TAINTS.items() if before >> bit & 1]:
         lines.append(f"tainted before the first test, so blind to more: {', '.join(taints)}")
-    for suite in suites:
-        said = {line for test in suite.document.tests for line in test.lines}
-        lines += sorted(line for line in said if line.startswith("UNWATCHED: "))
     if transcript.stray.strip():
         lines.append(f"{len(transcript.stray)} bytes of output outside of any suite")
     for suite in suites:

@@ -16,6 +16,9 @@ MANIFEST = "manifest.json"
 # Raise it when the meaning or the form of manifest.json changes.
 SCHEMA = 2
 
+# Instead of a module's name: the udmabuf that the kernel has built in.
+BUILTIN = "builtin"
+
 _UNSEEN = VmEnd(exit=VmExit.LOST, detail="the harness did not live to see its end")
 
 
@@ -52,6 +55,7 @@ class Manifest:
     Attributes:
         kernel: what the user asked for ("6.12").
         release: the `uname -r` that is to come up.
+        driver: the module under test ("udmabuf_iov"), or "builtin" for the kernel's own.
         package: Debian package and version of the kernel; None when it is not from Debian.
         kernel_sha256: hash of that package, or of the image.
         compiler: the C compiler that built the module.
@@ -68,6 +72,7 @@ class Manifest:
 
     kernel: str
     release: str
+    driver: str
     package: str | None
     kernel_sha256: str
     compiler: str
@@ -93,6 +98,9 @@ def vm_folder(run: Path, number: int) -> Path:
     return run / f"vm-{number}"
 
 
+_TEXTS = tuple(field.name for field in fields(Manifest) if field.type is str)
+
+
 def save_manifest(run: Path, manifest: Manifest) -> None:
     """Write manifest.json; raises HarnessError when it cannot (disk full)."""
     document: dict[str, object] = {"schema": SCHEMA}
@@ -116,18 +124,10 @@ def load_manifest(run: Path) -> Manifest:
     """
     path = run / MANIFEST
     entry = jsonfile.Fields.parse(jsonfile.read_text(path), source=str(path), schema=SCHEMA)
+    texts = {name: entry.text(name) for name in _TEXTS}
     manifest = Manifest(
-        kernel=entry.text("kernel"),
-        release=entry.text("release"),
+        **texts,
         package=entry.text_or_none("package"),
-        kernel_sha256=entry.text("kernel_sha256"),
-        compiler=entry.text("compiler"),
-        accelerator=entry.text("accelerator"),
-        accelerator_why=entry.text("accelerator_why"),
-        qemu=entry.text("qemu"),
-        vng=entry.text("vng"),
-        host=entry.text("host"),
-        started=entry.text("started"),
         expected=entry.texts("expected"),
         vms=tuple(_vm(vm) for vm in entry.objects("vms")),
         extra=entry.pairs("extra"),

@@ -25,7 +25,7 @@ from harness.errors import HarnessError
 from harness.evidence import Blame, Evidence
 from harness.interrogate import ASKED
 from harness.judge import judge, merge
-from harness.manifest import Manifest, load_manifest, vm_folder
+from harness.manifest import BUILTIN, Manifest, load_manifest, vm_folder
 from harness.results import RunResult
 
 CONSOLE = "console.log"
@@ -122,7 +122,8 @@ def rejudge(run: Path, decode: Decode | None = None) -> RunResult:
 
 def _judge(run: Path, manifest: Manifest, decode: Decode) -> RunResult:
     evidence = list(_evidence(run, manifest, decode))
-    judgements = [judge(one, release=manifest.release) for one in evidence]
+    watched = manifest.driver != BUILTIN
+    judgements = [judge(one, release=manifest.release, watched=watched) for one in evidence]
     judgement = merge(manifest.expected, judgements)
     releases = (one.told.release for one in evidence if one.told.release is not None)
     notes = (note for vm in manifest.vms for note in vm.notes)
@@ -191,6 +192,7 @@ def _environment(manifest: Manifest) -> dict[str, str]:
     """Return the facts that a report repeats, by name."""
     names = (
         "release",
+        "driver",
         "package",
         "kernel_sha256",
         "compiler",

@@ -24,10 +24,10 @@ from harness.kmod import ModuleBuild, build_module
 from harness.kselftest import SelftestBuild, Suite
 from harness.kselftest import build as build_selftests
 from harness.lanes import plan_lanes
-from harness.manifest import Manifest
+from harness.manifest import BUILTIN, Manifest
 from harness.matrix import load_matrix
 from harness.place import Place
-from harness.preflight import preflight
+from harness.preflight import preflight, qemu_version
 from harness.probe import choose_accelerator
 from harness.progress import Phase
 from harness.results import RunResult, VmExit
@@ -235,7 +235,7 @@ def trial(
 
         session = Session(
             folder,
-            _manifest(place, ready, config, suites),
+            _manifest(place, ready, config, suites, modules, builtin=options.builtin),
             config=config,
             loads=tuple(Load(ko=ko) for ko in modules),
             boot=_boot(place, spawner, cold=options.cold),
@@ -360,34 +360,32 @@ class _Counter:
 
 
 def _manifest(
-    place: Place, ready: Ingredients, config: VmConfig, suites: Sequence[Suite]
+    place: Place,
+    ready: Ingredients,
+    config: VmConfig,
+    suites: Sequence[Suite],
+    modules: Sequence[Path],
+    *,
+    builtin: bool,
 ) -> Manifest:
     kernel = ready.kernel
     return Manifest(
         kernel=kernel.name,
         release=kernel.release,
+        driver=BUILTIN if builtin else DRIVER,
         package=kernel.package,
         kernel_sha256=kernel.sha256,
         compiler=ready.driver.compiler,
         accelerator=ready.accelerator.name,
         accelerator_why=ready.accelerator.why,
-        qemu=_qemu_version(place),
+        qemu=qemu_version(place.spawner),
         vng=metadata.version("virtme-ng"),
         host=f"{platform.release()}, {os.cpu_count()} CPUs",
         started=datetime.now(UTC).isoformat(timespec="seconds"),
         expected=tuple(id_ for suite in suites for id_ in suite.full_ids),
         extra=(
-            ("driver_sha256", hashlib.sha256(ready.driver.ko.read_bytes()).hexdigest()),
+            *((f"{ko.stem}_sha256", hashlib.sha256(ko.read_bytes()).hexdigest()) for ko in modules),
             ("memory_mib", str(config.memory)),
             ("cpus", str(config.cpus)),
         ),
     )
-
-
-def _qemu_version(place: Place) -> str:
-    """Return QEMU's own words; "" without QEMU, which the VM will complain about."""
-    qemu = place.spawner.which("qemu-system-x86_64")
-    if qemu is None:
-        return ""
-    lines = place.spawner.run([qemu, "--version"], deadline=30).output.splitlines()
-    return lines[0] if lines else ""

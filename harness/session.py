@@ -3,7 +3,7 @@
 
 No test is lost and none is run twice: what a dead VM has not reported goes on in the next one, but
 the test that was running there is done with. A lane ends when all its tests have been run, or when
-a VM got none of them any further.
+a VM got none of them any further; one that was lost before it could has a second chance.
 """
 
 import secrets
@@ -22,6 +22,7 @@ from harness.guestroot import Load, Plan, SuiteRun
 from harness.kselftest import Suite
 from harness.lanes import Lane
 from harness.manifest import Manifest, VmRun, save_manifest, vm_folder
+from harness.results import VmEnd, VmExit
 from harness.run import Leash, LeashError
 from harness.rundir import CONSOLE, RESULTS, blames_of
 from harness.vm import VmConfig, VmOutcome
@@ -106,10 +107,14 @@ class Session:
     def _lane(self, lane: Lane) -> None:
         left = [id_ for suite in lane.suites for id_ in suite.full_ids]
         with self._all_or_none():
+            idle = 0
             while left and not self._leash.pulled:
-                number, done = self._vm(lane, left)
+                number, end, done = self._vm(lane, left)
                 rest = [id_ for id_ in left if id_ not in done]
-                if len(rest) == len(left) or (rest and not self._one_more(number)):
+                idle = idle + 1 if len(rest) == len(left) else 0
+                # One that did not boot was tried twice (vm.py); the same suites would do the same.
+                hopeless = end.exit in (VmExit.CLEAN, VmExit.NEVER_BOOTED) or idle > 1
+                if (idle and hopeless) or (rest and not self._one_more(number)):
                     return
                 left = rest
 
@@ -125,8 +130,8 @@ class Session:
             save_manifest(self._folder, self._manifest)
             return False
 
-    def _vm(self, lane: Lane, ids: Sequence[str]) -> tuple[int, frozenset[str]]:
-        """Run one VM for these tests; return its number and the tests that it is done with."""
+    def _vm(self, lane: Lane, ids: Sequence[str]) -> tuple[int, VmEnd, frozenset[str]]:
+        """Run one VM for these tests; return its number, its end, and the tests it is done with."""
         config = replace(self._config, cmdline=(*self._config.cmdline, *lane.cmdline))
         run = VmRun(nonce=secrets.token_hex(16), planned=tuple(ids), cmdline=config.cmdline)
         plan = Plan(
@@ -143,7 +148,7 @@ class Session:
             told = transcript.parse((folder / RESULTS).read_bytes(), run.nonce)
         except OSError as error:
             raise HarnessError(f"{folder / RESULTS}: cannot read: {error.strerror}") from None
-        return number, settled(told, tuple(blames_of(folder / CONSOLE, run.planned)))
+        return number, outcome.end, settled(told, tuple(blames_of(folder / CONSOLE, run.planned)))
 
     def _record(self, number: int | None, run: VmRun) -> int:
         """Write a VM down; without a number it is a new one. Returns the number."""

@@ -81,7 +81,9 @@ def prune(cache: Path, *, limit: int = _LIMIT) -> None:
     for _, size, slot in found:
         total += size
         if total > limit and slot != found[0][2]:
-            _remove_unused(slot)
+            # No other run makes a new one meanwhile, which would be removed in its stead.
+            with locked(slot):
+                _remove_unused(slot)
 
 
 def _remove_unused(slot: Path) -> None:

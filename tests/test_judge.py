@@ -43,6 +43,7 @@ def judge(
     *,
     release: str | None = None,
     blames: tuple[Blame, ...] = (),
+    watched: bool = True,
 ) -> Judgement:
     """Judge a run of one VM."""
     evidence = Evidence(
@@ -53,7 +54,7 @@ def judge(
         vm=vm,
         blames=blames,
     )
-    return merge(expected, [judging.judge(evidence, release=release)])
+    return merge(expected, [judging.judge(evidence, release=release, watched=watched)])
 
 
 def verdicts(text: bytes, vm: VmEnd = CLEAN) -> dict[str, Status]:
@@ -421,10 +422,14 @@ def test_the_worst_of_two_vms_counts() -> None:
         assert found["sg:b.one"] is Status.PASS
 
 
-def test_what_was_not_watched_is_told() -> None:
+def test_a_suite_that_could_not_watch_its_driver_is_an_error() -> None:
     output = MMAP.replace("1..2\n", "1..2\n# UNWATCHED: dma-bufs: not in /sys\n")
-    judgement = judge(EXPECTED, parse(stream(("mmap", output, 0), ("sg", SG, 0)), NONCE), CLEAN)
-    assert "UNWATCHED: dma-bufs: not in /sys" in judgement.problems
+    text = stream(("mmap", output, 0), ("sg", SG, 0))
+    entry = only(judge(EXPECTED, parse(text, NONCE), CLEAN), "mmap:suite")
+    assert entry.status is Status.ERROR
+    assert entry.reason == "blind to dirt: dma-bufs: not in /sys"
+    unwatched = judge(EXPECTED, parse(text, NONCE), CLEAN, watched=False)
+    assert not [test for test in unwatched.tests if test.id == "mmap:suite"]
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ VM = VmRun(
 MANIFEST = Manifest(
     kernel="6.12",
     release="6.12.1",
+    driver="udmabuf_iov",
     package=None,
     kernel_sha256="0" * 64,
     compiler="gcc-12",

@@ -142,6 +142,22 @@ def test_a_vm_that_gets_no_further_is_the_last(tmp_path: Path) -> None:
     assert {test.status for test in rejudge(tmp_path).tests} == {Status.CRASHED}
 
 
+@pytest.mark.parametrize(("losses", "ran", "status"), [(1, 2, Status.PASS), (9, 2, Status.CRASHED)])
+def test_a_vm_lost_before_its_first_test_has_one_second_chance(
+    losses: int, ran: int, status: Status, tmp_path: Path
+) -> None:
+    class Unlucky(Guest):
+        def _answer(self, plan: Plan) -> tuple[str, VmExit]:
+            return ("", VmExit.LOST) if len(self.ran) <= losses else super()._answer(plan)
+
+    guest = Unlucky(tmp_path)
+    session(tmp_path, guest, A.full_ids).run([Lane(cmdline=(), suites=(A,))], jobs=1)
+    assert len(guest.ran) == ran
+    found = {test.id: test.status for test in rejudge(tmp_path).tests}
+    assert {found[id_] for id_ in A.full_ids} == {status}
+    assert found["vm-1:end"] is Status.CRASHED
+
+
 def test_lanes_have_command_lines_of_their_own(tmp_path: Path) -> None:
     guest = Guest(tmp_path)
     lanes = [Lane(cmdline=("x",), suites=(A,)), Lane(cmdline=(), suites=(B,))]
