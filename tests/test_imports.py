@@ -21,6 +21,7 @@ PURE = (
     "judge",
     "lanes",
     "junit",
+    "legible",
     "results",
     "version",
     "generate",

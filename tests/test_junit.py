@@ -98,7 +98,7 @@ def test_the_environment_and_the_vm() -> None:
 
 def test_hostile_text_is_shown_not_sent() -> None:
     case = case_of(TestResult(id=f"a:{HOSTILE}", status=Status.FAIL, lines=(HOSTILE,)))
-    shown = "red \\x00 \\x07 \x85 \\x9b \\ufffe \\ufdd0 \\ud800 \\U0001ffff ]]> <&\"'> \\x0d"
+    shown = "red \\x00 \\x07 \\x85 \\x9b \\ufffe \\ufdd0 \\ud800 \\U0001ffff ]]> <&\"'> \\x0d"
     assert case.findtext("failure") == f"{shown}\n\tend"
     assert case.get("name") == f"{shown}  end"
 
