@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
-"""kconfigs/matrix.toml: the kernel series that a user can name, and where they come from."""
+"""kconfigs/matrix.toml: the kernels that a user can name, and where they come from."""
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ from typing import Any
 from harness.errors import HarnessError
 from harness.version import KernelVersion
 
+# Part of folder names, and of a kernel's name behind its last plus.
+_PROFILE = re.compile(r"[a-z][a-z0-9-]*")
+
 
 class MatrixError(HarnessError):
     """The matrix file says something that cannot be meant."""
@@ -17,6 +21,10 @@ class MatrixError(HarnessError):
 
 class UnknownSeriesError(HarnessError):
     """A series that the matrix does not have."""
+
+
+class UnknownProfileError(HarnessError):
+    """A profile that the matrix does not have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +68,18 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """A kernel configuration of ours, named behind a plus: 6.12+debug.
+
+    Attributes:
+        fragments: files of kernel options, merged in this order; they exist.
+    """
+
+    name: str
+    fragments: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
     """All that the matrix file says.
 
@@ -68,12 +88,14 @@ class Matrix:
         series: oldest first.
         mirrors: name and URI of each archive.
         suites: every suite, also those that no series names.
+        profiles: every configuration that a kernel can be built with.
     """
 
     default: str
     series: tuple[Series, ...]
     mirrors: tuple[tuple[str, str], ...]
     suites: tuple[Suite, ...]
+    profiles: tuple[Profile, ...]
 
     def find(self, name: str) -> Series:
         """Return the series of that name.
@@ -88,6 +110,21 @@ class Matrix:
         raise UnknownSeriesError(
             f"unknown kernel {name!r}: the series are {known}",
             hint="or a path with a slash: a build tree, or a vmlinuz with its modules; or 'host'",
+        )
+
+    def profile(self, name: str) -> Profile:
+        """Return the profile of that name.
+
+        Raises:
+            UnknownProfileError: there is none.
+        """
+        for profile in self.profiles:
+            if profile.name == name:
+                return profile
+        known = ", ".join(profile.name for profile in self.profiles)
+        raise UnknownProfileError(
+            f"unknown profile {name!r}: the profiles are {known}",
+            hint="SERIES+PROFILE or PATH+PROFILE, such as 6.12+debug; see kconfigs/matrix.toml",
         )
 
     def suite(self, name: str) -> Suite | None:
@@ -114,7 +151,7 @@ def load_matrix(path: Path, *, mirrors: Mapping[str, str] | None = None) -> Matr
     except tomllib.TOMLDecodeError as error:
         raise MatrixError(f"{path}: expected TOML: {error}") from error
     top = _Table(path, "", data)
-    matrix = _matrix(top, mirrors or {})
+    matrix = _matrix(top, mirrors or {}, path.parent)
     top.finish()
     return matrix
 
@@ -184,7 +221,7 @@ def _shown(value: Any) -> str:
     return "nothing" if value is None else repr(value)
 
 
-def _matrix(top: _Table, overrides: Mapping[str, str]) -> Matrix:
+def _matrix(top: _Table, overrides: Mapping[str, str], folder: Path) -> Matrix:
     default = top.string("default")
     mirrors = top.string_table("mirrors")
     for name, uri in overrides.items():
@@ -200,11 +237,13 @@ def _matrix(top: _Table, overrides: Mapping[str, str]) -> Matrix:
     series = [_series(name, table, suites) for name, table in top.tables("series").items()]
     if default not in (one.name for one in series):
         raise top.error("default", f"one of the series, got {default!r}")
+    profiles = [_profile(name, table, folder) for name, table in top.tables("profiles").items()]
     return Matrix(
         default=default,
         series=tuple(sorted(series, key=lambda one: KernelVersion.parse(one.name))),
         mirrors=tuple(mirrors.items()),
         suites=tuple(suites.values()),
+        profiles=tuple(profiles),
     )
 
 
@@ -242,3 +281,14 @@ def _series(name: str, table: _Table, suites: Mapping[str, Suite]) -> Series:
         if suite not in suites:
             raise table.error("suites", f"some of {', '.join(suites)}, got {suite!r}")
     return Series(name=name, suites=tuple(suites[suite] for suite in names))
+
+
+def _profile(name: str, table: _Table, folder: Path) -> Profile:
+    if not _PROFILE.fullmatch(name):
+        raise table.error("(name)", f"lower-case letters, digits and dashes, got {name!r}")
+    fragments = tuple(folder / f"{fragment}.config" for fragment in table.strings("fragments"))
+    table.finish()
+    for fragment in fragments:
+        if not fragment.is_file():
+            raise table.error("fragments", f"names of files: there is no {fragment}")
+    return Profile(name=name, fragments=fragments)

@@ -42,6 +42,8 @@ buildroot = "stable"
 mirror = "debian"
 compiler = "gcc-12"
 packages = ["make"]
+[profiles.debug]
+fragments = ["base", "debug"]
 """
 
 
@@ -69,6 +71,8 @@ class Lab:
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
     (tmp_path / "matrix.toml").write_text(MATRIX)
+    for fragment in ("base", "debug"):
+        (tmp_path / f"{fragment}.config").write_text(f"CONFIG_{fragment.upper()}=y\n")
     with serve(tmp_path / "served") as fake:
         fake.publish("empty")
         fake.add_kernel(RELEASE, "6.12.9-1")

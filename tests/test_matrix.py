@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.matrix import MatrixError, UnknownSeriesError, load_matrix
+from harness.matrix import MatrixError, UnknownProfileError, UnknownSeriesError, load_matrix
 
 REAL = Path(__file__).parents[1] / "kconfigs" / "matrix.toml"
 
@@ -24,10 +24,13 @@ buildroot = "stable"
 mirror = "debian"
 compiler = "gcc-12"
 packages = ["make"]
+[profiles.small]
+fragments = ["one"]
 """
 
 
 def write(tmp_path: Path, text: str) -> Path:
+    (tmp_path / "one.config").write_text("CONFIG_ONE=y\n")
     path = tmp_path / "matrix.toml"
     path.write_text(text)
     return path
@@ -49,6 +52,15 @@ def test_series_are_sorted_as_versions_not_as_text(tmp_path: Path) -> None:
 def test_unknown_series_names_the_known_ones() -> None:
     with pytest.raises(UnknownSeriesError, match=r"'6\.99'.*5\.10, 6\.1, 6\.12, 7\.2, 7\.3"):
         load_matrix(REAL).find("6.99")
+
+
+def test_the_profiles_of_the_real_file() -> None:
+    matrix = load_matrix(REAL)
+    assert [profile.name for profile in matrix.profiles] == ["debug", "coverage", "kcsan"]
+    names = [path.name for path in matrix.profile("debug").fragments]
+    assert names == ["base.config", "debug.config"]
+    with pytest.raises(UnknownProfileError, match=r"'fast'.*debug, coverage, kcsan"):
+        matrix.profile("fast")
 
 
 def test_a_mirror_can_be_replaced(tmp_path: Path) -> None:
@@ -76,6 +88,10 @@ def test_a_mirror_can_be_replaced(tmp_path: Path) -> None:
         ('mirror = "debian"', 'mirror = "ubuntu"', "suites.stable.mirror: expected one of debian"),
         ('buildroot = "stable"', 'buildroot = "x"', "suites.stable.buildroot: expected one of"),
         ('compiler = "gcc-12"', "", "buildroots.stable.compiler: expected a non-empty string"),
+        ("[profiles.small]", "[profiles.Small]", "profiles.Small.(name): expected lower-case"),
+        ("[profiles.small]", "[profiles.'a+b']", "profiles.a+b.(name): expected lower-case"),
+        ('["one"]', '["two"]', "profiles.small.fragments: expected names of files: there is no"),
+        ('["one"]', '["one"]\nsize = 1', "profiles.small.size: expected no such key"),
         ("[buildroots.stable]", "[[buildroots]]", "buildroots: expected a table"),
         ("[buildroots.stable]", "[buildroots", "at line 11, column 12"),
     ],
