@@ -23,7 +23,10 @@ examples:
   harness check                            the default kernel, all tests
   harness check --kernel 6.1 'mmap:*'      one family on Debian 12's kernel
   harness check --kernel ~/linux           your own built tree
+  harness watch 'mmap:*'                   again on every save, showing what changed
   harness parse build/runs/latest          judge a run again, without a VM
+  harness shell --gdb                      a VM to type in, and a debugger on it
+  harness canary                           provoke all kinds of trouble: is each seen?
   harness kernels fetch 6.12               fill the cache while there is a network
 """
 
