@@ -2,21 +2,32 @@
 """kconfigs/matrix.toml: the kernels that a user can name, and where they come from."""
 
 import re
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 from harness.errors import HarnessError
+from harness.tomlfile import Table, TomlError
 from harness.version import KernelVersion
+from harness.vngline import UNSAFE
 
 # Part of folder names, and of a kernel's name behind its last plus.
 _PROFILE = re.compile(r"[a-z][a-z0-9-]*")
 
 
-class MatrixError(HarnessError):
+# A cell's name is that of a folder, too.
+_CELL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+# The group of cells that name none: what `harness matrix` runs.
+DEFAULT_GROUP = "default"
+# MiB: Debian's kernels do not boot with less, and a slip of the keyboard is no machine.
+_MEMORY = range(512, 65537)
+
+
+class MatrixError(TomlError):
     """The matrix file says something that cannot be meant."""
+
+    HINT: ClassVar[str | None] = "the comments in that file tell what can be said there"
 
 
 class UnknownSeriesError(HarnessError):
@@ -80,6 +91,30 @@ class Profile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One way to test the driver.
+
+    Attributes:
+        kernel: as in `--kernel`.
+        group: what it is run with.
+        builtin: test the kernel's own driver instead of ours.
+        cmdline: further kernel parameters.
+        memory: of a VM, MiB; None for the usual.
+        accelerator: "kvm" or "tcg"; None for what the host can do.
+        tests: globs over ids; none means all.
+    """
+
+    name: str
+    kernel: str
+    group: str = DEFAULT_GROUP
+    builtin: bool = False
+    cmdline: tuple[str, ...] = ()
+    memory: int | None = None
+    accelerator: str | None = None
+    tests: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Matrix:
     """All that the matrix file says.
 
@@ -89,6 +124,7 @@ class Matrix:
         mirrors: name and URI of each archive.
         suites: every suite, also those that no series names.
         profiles: every configuration that a kernel can be built with.
+        cells: in the order of the file.
     """
 
     default: str
@@ -96,6 +132,7 @@ class Matrix:
     mirrors: tuple[tuple[str, str], ...]
     suites: tuple[Suite, ...]
     profiles: tuple[Profile, ...]
+    cells: tuple[Cell, ...]
 
     def find(self, name: str) -> Series:
         """Return the series of that name.
@@ -142,153 +179,115 @@ def load_matrix(path: Path, *, mirrors: Mapping[str, str] | None = None) -> Matr
     Raises:
         MatrixError: names the file, the key and what was expected there.
     """
-    try:
-        data = tomllib.loads(path.read_text())
-    except OSError as error:
-        raise MatrixError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise MatrixError(f"{path}: expected UTF-8 text: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise MatrixError(f"{path}: expected TOML: {error}") from error
-    top = _Table(path, "", data)
+    top = Table.load(path, MatrixError)
     matrix = _matrix(top, mirrors or {}, path.parent)
     top.finish()
     return matrix
 
 
-class _Table:
-    """A TOML table whose keys are taken one by one, each checked; none may be left over."""
-
-    def __init__(self, path: Path, name: str, data: Mapping[str, Any]) -> None:
-        self._path = path
-        self._name = name
-        self._left = dict(data)
-        self._known: list[str] = []
-
-    def error(self, key: str, expected: str) -> MatrixError:
-        where = f"{self._name}.{key}" if self._name else key
-        return MatrixError(f"{self._path}: {where}: expected {expected}")
-
-    def string(self, key: str) -> str:
-        value = self._take(key)
-        if not isinstance(value, str) or not value:
-            raise self.error(key, f"a non-empty string, got {_shown(value)}")
-        return value
-
-    def strings(self, key: str) -> tuple[str, ...]:
-        value = self._take(key)
-        if not isinstance(value, list) or not value:
-            raise self.error(key, f"a non-empty list of strings, got {_shown(value)}")
-        for item in value:
-            if not isinstance(item, str) or not item:
-                raise self.error(key, f"non-empty strings only, got {_shown(item)}")
-        return tuple(value)
-
-    def tables(self, key: str) -> "dict[str, _Table]":
-        value = self._take(key)
-        if not isinstance(value, dict) or not value:
-            raise self.error(key, f"a table with at least one entry, got {_shown(value)}")
-        return {name: self._child(f"{key}.{name}", item) for name, item in value.items()}
-
-    def string_table(self, key: str) -> dict[str, str]:
-        value = self._take(key)
-        table = self._child(key, value)
-        return {name: table.string(name) for name in value}
-
-    def mirror(self, mirrors: Mapping[str, str]) -> str:
-        name = self.string("mirror")
-        if name not in mirrors:
-            raise self.error("mirror", f"one of {', '.join(mirrors)}, got {name!r}")
-        return mirrors[name]
-
-    def finish(self) -> None:
-        """Refuse what nobody took: a misspelled key must not pass for an absent one."""
-        for key in self._left:
-            raise self.error(key, f"no such key; known here: {', '.join(self._known)}")
-
-    def _child(self, name: str, value: Any) -> "_Table":
-        full = f"{self._name}.{name}" if self._name else name
-        if not isinstance(value, dict):
-            raise self.error(name, f"a table, got {_shown(value)}")
-        return _Table(self._path, full, value)
-
-    def _take(self, key: str) -> Any:
-        self._known.append(key)
-        return self._left.pop(key, None)
-
-
-def _shown(value: Any) -> str:
-    return "nothing" if value is None else repr(value)
-
-
-def _matrix(top: _Table, overrides: Mapping[str, str], folder: Path) -> Matrix:
-    default = top.string("default")
-    mirrors = top.string_table("mirrors")
+def _matrix(top: Table, overrides: Mapping[str, str], folder: Path) -> Matrix:
+    default = top.text("default")
+    archives = top.table("mirrors")
+    mirrors = {name: archives.text(name) for name in archives.names()}
     for name, uri in overrides.items():
         if name not in mirrors:
-            raise top.error(f"mirrors.{name}", f"one of {', '.join(mirrors)} to replace")
+            raise top.fail(f"mirrors.{name}", f"one of {', '.join(mirrors)} to replace")
         mirrors[name] = uri
     roots = {
-        name: _buildroot(name, table, mirrors) for name, table in top.tables("buildroots").items()
+        name: _buildroot(name, table, mirrors)
+        for name, table in top.subtables("buildroots").items()
     }
     suites = {
-        name: _suite(name, table, mirrors, roots) for name, table in top.tables("suites").items()
+        name: _suite(name, table, mirrors, roots) for name, table in top.subtables("suites").items()
     }
-    series = [_series(name, table, suites) for name, table in top.tables("series").items()]
+    series = [_series(name, table, suites) for name, table in top.subtables("series").items()]
     if default not in (one.name for one in series):
-        raise top.error("default", f"one of the series, got {default!r}")
-    profiles = [_profile(name, table, folder) for name, table in top.tables("profiles").items()]
+        raise top.fail("default", f"one of the series, got {default!r}")
+    profiles = [_profile(name, table, folder) for name, table in top.subtables("profiles").items()]
+    kernels = [one.name for one in series]
+    kernels += [f"{one.name}+{profile.name}" for one in series for profile in profiles]
+    cells = [_cell(name, table, kernels) for name, table in top.subtables("cells").items()]
     return Matrix(
         default=default,
         series=tuple(sorted(series, key=lambda one: KernelVersion.parse(one.name))),
         mirrors=tuple(mirrors.items()),
         suites=tuple(suites.values()),
         profiles=tuple(profiles),
+        cells=tuple(cells),
     )
 
 
-def _buildroot(name: str, table: _Table, mirrors: Mapping[str, str]) -> BuildRootSpec:
+def _buildroot(name: str, table: Table, mirrors: Mapping[str, str]) -> BuildRootSpec:
     spec = BuildRootSpec(
         suite=name,
-        mirror=table.mirror(mirrors),
-        compiler=table.string("compiler"),
-        packages=table.strings("packages"),
+        mirror=mirrors[table.choice("mirror", mirrors)],
+        compiler=table.text("compiler"),
+        packages=table.texts("packages", some=True),
     )
     table.finish()
     return spec
 
 
 def _suite(
-    name: str, table: _Table, mirrors: Mapping[str, str], roots: Mapping[str, BuildRootSpec]
+    name: str, table: Table, mirrors: Mapping[str, str], roots: Mapping[str, BuildRootSpec]
 ) -> Suite:
-    mirror, root = table.mirror(mirrors), table.string("buildroot")
+    mirror, root = mirrors[table.choice("mirror", mirrors)], table.choice("buildroot", roots)
     table.finish()
-    if root not in roots:
-        raise table.error("buildroot", f"one of {', '.join(roots)}, got {root!r}")
     return Suite(name=name, mirror=mirror, buildroot=roots[root])
 
 
-def _series(name: str, table: _Table, suites: Mapping[str, Suite]) -> Series:
+def _series(name: str, table: Table, suites: Mapping[str, Suite]) -> Series:
     try:
         version = KernelVersion.parse(name)
     except ValueError:
         version = None
     if version is None or version.series != name:
-        raise table.error("(name)", f"a series such as 6.12, got {name!r}")
-    names = table.strings("suites")
+        raise table.fail("", f"a series such as 6.12, got {name!r}")
+    names = table.texts("suites", some=True)
     table.finish()
     for suite in names:
         if suite not in suites:
-            raise table.error("suites", f"some of {', '.join(suites)}, got {suite!r}")
+            raise table.fail("suites", f"some of {', '.join(suites)}, got {suite!r}")
     return Series(name=name, suites=tuple(suites[suite] for suite in names))
 
 
-def _profile(name: str, table: _Table, folder: Path) -> Profile:
+def _profile(name: str, table: Table, folder: Path) -> Profile:
     if not _PROFILE.fullmatch(name):
-        raise table.error("(name)", f"lower-case letters, digits and dashes, got {name!r}")
-    fragments = tuple(folder / f"{fragment}.config" for fragment in table.strings("fragments"))
+        raise table.fail("", f"lower-case letters, digits and dashes, got {name!r}")
+    fragments = tuple(
+        folder / f"{fragment}.config" for fragment in table.texts("fragments", some=True)
+    )
     table.finish()
     for fragment in fragments:
         if not fragment.is_file():
-            raise table.error("fragments", f"names of files: there is no {fragment}")
+            raise table.fail("fragments", f"names of files: there is no {fragment}")
     return Profile(name=name, fragments=fragments)
+
+
+def _cell(name: str, table: Table, kernels: Container[str]) -> Cell:
+    if not _CELL.fullmatch(name):
+        raise table.fail("", f"letters, digits and ._+- as in a file's name, got {name!r}")
+    kernel = table.text("kernel")
+    if kernel not in kernels and "/" not in kernel and kernel != "host":
+        raise table.fail(
+            "kernel", f"SERIES or SERIES+PROFILE of this file, a path or host, got {kernel!r}"
+        )
+    memory = table.take("memory", int, "a number of MiB", 0)
+    if memory and memory not in _MEMORY:
+        raise table.fail("memory", f"{_MEMORY[0]} to {_MEMORY[-1]} MiB, got {memory}")
+    cmdline = table.texts("cmdline")
+    for word in cmdline:
+        if UNSAFE.search(word):
+            raise table.fail("cmdline", f"words without spaces and quotes, got {word!r}")
+    cell = Cell(
+        name=name,
+        kernel=kernel,
+        group=table.text("group", DEFAULT_GROUP),
+        builtin=table.choice("driver", ("ours", "builtin"), "ours") == "builtin",
+        cmdline=cmdline,
+        memory=memory or None,
+        accelerator=table.choice("accelerator", ("kvm", "tcg"), "") or None,
+        tests=table.texts("tests"),
+    )
+    table.finish()
+    return cell

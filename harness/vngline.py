@@ -15,6 +15,9 @@ from dataclasses import dataclass
 
 from harness.errors import HarnessError
 
+# virtme-ng joins its words into a shell line and quotes only some of them (notes/style.md 2.7).
+UNSAFE = re.compile(r"[^A-Za-z0-9_./+:@%=~,-]")
+
 _FLAGS = ("-no-reboot", "-enable-kvm")
 _KEPT = (
     *("-name", "-machine", "-accel", "-cpu", "-smp", "-parallel", "-net", "-vga", "-display"),

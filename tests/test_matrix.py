@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.matrix import MatrixError, UnknownProfileError, UnknownSeriesError, load_matrix
+from harness.matrix import Cell, MatrixError, UnknownProfileError, UnknownSeriesError, load_matrix
 
 REAL = Path(__file__).parents[1] / "kconfigs" / "matrix.toml"
 
@@ -26,6 +26,16 @@ compiler = "gcc-12"
 packages = ["make"]
 [profiles.small]
 fragments = ["one"]
+[cells.plain]
+kernel = "6.12"
+[cells.odd]
+kernel = "5.10+small"
+group = "debug"
+driver = "builtin"
+cmdline = ["quiet"]
+memory = 2048
+accelerator = "tcg"
+tests = ["mmap:*"]
 """
 
 
@@ -47,6 +57,35 @@ def test_the_real_file_has_the_five_series_in_order() -> None:
 def test_series_are_sorted_as_versions_not_as_text(tmp_path: Path) -> None:
     matrix = load_matrix(write(tmp_path, GOOD))
     assert [series.name for series in matrix.series] == ["5.10", "6.12"]
+
+
+def test_cells_say_what_they_are_and_the_rest_is_usual(tmp_path: Path) -> None:
+    plain, odd = load_matrix(write(tmp_path, GOOD)).cells
+    assert plain == Cell(name="plain", kernel="6.12", group="default")
+    assert odd == Cell(
+        name="odd",
+        kernel="5.10+small",
+        group="debug",
+        builtin=True,
+        cmdline=("quiet",),
+        memory=2048,
+        accelerator="tcg",
+        tests=("mmap:*",),
+    )
+
+
+@pytest.mark.parametrize("kernel", ["host", "~/linux", "/boot/vmlinuz-6.1", "~/linux+small"])
+def test_a_cell_of_a_kernel_of_ones_own(tmp_path: Path, kernel: str) -> None:
+    text = GOOD.replace('kernel = "6.12"', f'kernel = "{kernel}"')
+    assert load_matrix(write(tmp_path, text)).cells[0].kernel == kernel
+
+
+def test_the_cells_of_the_real_file() -> None:
+    cells = load_matrix(REAL).cells
+    default = [cell.name for cell in cells if cell.group == "default"]
+    assert default == ["5.10", "6.1", "6.12", "7.2", "7.3"]
+    debug = {cell.name for cell in cells if cell.group == "debug"}
+    assert debug == {"6.12+debug", "7.3+debug", "6.12+coverage", "6.12+kcsan"}
 
 
 def test_unknown_series_names_the_known_ones() -> None:
@@ -74,24 +113,48 @@ def test_a_mirror_can_be_replaced(tmp_path: Path) -> None:
     ("old", "new", "expected"),
     [
         ('default = "6.12"', 'default = "6.13"', "default: expected one of the series"),
-        ('default = "6.12"', "", "default: expected a non-empty string, got nothing"),
-        ('default = "6.12"', 'defualt = "6.12"', "default: expected a non-empty string"),
+        ('default = "6.12"', "", "default: expected a string, but it is missing"),
+        ('default = "6.12"', 'defualt = "6.12"', "default: expected a string"),
         ('default = "6.12"', 'default = "6.12"\nextra = 1', "extra: expected no such key"),
-        ('"http://deb.example/debian"', "7", "mirrors.debian: expected a non-empty string, got 7"),
-        ('suites = ["stable"]', 'suites = "stable"', "series.6.12.suites: expected a non-empty"),
-        ('suites = ["stable"]', "suites = []", "series.6.12.suites: expected a non-empty list"),
-        ('suites = ["stable"]', "suites = [1]", "series.6.12.suites: expected non-empty strings"),
+        ('"http://deb.example/debian"', "7", ":3: mirrors.debian: expected a string, got 7"),
+        ('suites = ["stable"]', 'suites = "stable"', ":5: series.6.12.suites: expected a list"),
+        ('suites = ["stable"]', "suites = []", "series.6.12.suites: expected at least one"),
+        ('suites = ["stable"]', "suites = [1]", "series.6.12.suites: expected a list of"),
         ('suites = ["stable"]', 'suites = ["old"]', "series.6.12.suites: expected some of stable"),
         ('suites = ["stable"]', 'suites = ["stable"]\ncells = 1', "series.6.12.cells: expected no"),
         ('[series."6.12"]', '[series."6.12.1"]', "expected a series such as 6.12, got '6.12.1'"),
         ('[series."6.12"]', "[series.six]", "expected a series such as 6.12, got 'six'"),
-        ('mirror = "debian"', 'mirror = "ubuntu"', "suites.stable.mirror: expected one of debian"),
+        (
+            'mirror = "debian"',
+            'mirror = "ubuntu"',
+            ":9: suites.stable.mirror: expected one of debian",
+        ),
         ('buildroot = "stable"', 'buildroot = "x"', "suites.stable.buildroot: expected one of"),
-        ('compiler = "gcc-12"', "", "buildroots.stable.compiler: expected a non-empty string"),
-        ("[profiles.small]", "[profiles.Small]", "profiles.Small.(name): expected lower-case"),
-        ("[profiles.small]", "[profiles.'a+b']", "profiles.a+b.(name): expected lower-case"),
+        ('compiler = "gcc-12"', "", ":11: buildroots.stable.compiler: expected a string, but"),
+        ("[profiles.small]", "[profiles.Small]", ":15: profiles.Small: expected lower-case"),
+        ("[profiles.small]", "[profiles.'a+b']", "profiles.a+b: expected lower-case"),
         ('["one"]', '["two"]', "profiles.small.fragments: expected names of files: there is no"),
         ('["one"]', '["one"]\nsize = 1', "profiles.small.size: expected no such key"),
+        ("[cells.plain]", "[cells.'a b']", ":17: cells.a b: expected letters, digits"),
+        ("[cells.plain]", "[cells.'..']", "cells...: expected letters, digits"),
+        ('kernel = "6.12"', "", ":17: cells.plain.kernel: expected a string, but it is missing"),
+        (
+            'kernel = "6.12"',
+            'kernel = "6.13"',
+            ":18: cells.plain.kernel: expected SERIES or SERIES",
+        ),
+        ("5.10+small", "5.10+large", ":20: cells.odd.kernel: expected SERIES or SERIES"),
+        ("5.10+small", "+small", "cells.odd.kernel: expected SERIES or SERIES"),
+        (
+            'driver = "builtin"',
+            'driver = "yours"',
+            "cells.odd.driver: expected one of ours, builtin",
+        ),
+        ('["quiet"]', '["quiet", "a b"]', ":23: cells.odd.cmdline: expected words without spaces"),
+        ("2048", "20", ":24: cells.odd.memory: expected 512 to 65536 MiB, got 20"),
+        ("2048", "true", "cells.odd.memory: expected a number of MiB, got True"),
+        ('"tcg"', '"hvf"', "cells.odd.accelerator: expected one of kvm, tcg, got 'hvf'"),
+        ("tests = ", "test = ", ":26: cells.odd.test: expected no such key; known here: kernel,"),
         ("[buildroots.stable]", "[[buildroots]]", "buildroots: expected a table"),
         ("[buildroots.stable]", "[buildroots", "at line 11, column 12"),
     ],
