@@ -22,6 +22,8 @@ PURE = (
     "lanes",
     "junit",
     "legible",
+    "cause",
+    "spot",
     "results",
     "version",
     "generate",
