@@ -52,6 +52,7 @@ def parse(argv: Sequence[str] | None, *, strict: bool) -> argparse.Namespace:
     _parse(verbs)
     _lint(verbs, strict=strict)
     _canary(verbs)
+    _export(verbs)
     _shell(verbs)
     _doctor(verbs)
     _bench(verbs)
@@ -138,6 +139,16 @@ def _canary(verbs: "_Verbs") -> None:
     )
     _vm_options(canary)
     canary.set_defaults(run=commands.canary)
+
+
+def _export(verbs: "_Verbs") -> None:
+    export = verbs.add_parser(
+        "export", help="the suite for tools/testing/selftests/drivers/dma-buf/ of a kernel tree"
+    )
+    export.add_argument(
+        "folder", type=Path, metavar="DIR", help="files of the same names are replaced"
+    )
+    export.set_defaults(run=commands.export)
 
 
 def _shell(verbs: "_Verbs") -> None:

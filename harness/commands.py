@@ -6,6 +6,7 @@ from functools import partial
 
 from harness import benchmark, doctoring, runner
 from harness.canarycheck import run_canaries
+from harness.export import export as export_suites
 from harness.lint import lint as run_lint
 from harness.lintreport import print_lint
 from harness.mutate import Choice, list_mutants
@@ -85,6 +86,13 @@ def canary(arguments: argparse.Namespace, place: Place) -> int:
         cold=arguments.cold,
         jobs=arguments.jobs or runner.default_jobs(),
     )
+
+
+def export(arguments: argparse.Namespace, place: Place) -> int:
+    """`harness export`: writes the folder and says what is in it."""
+    names = export_suites(arguments.folder, source=place.source)
+    place.progress.console.print(f"{arguments.folder}: {', '.join(names)}", highlight=False)
+    return 0
 
 
 def doctor(arguments: argparse.Namespace, place: Place) -> int:

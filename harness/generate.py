@@ -60,6 +60,11 @@ def render(spec: Spec, templates: Path) -> str:
     return text
 
 
+def origin(spec: Spec) -> str:
+    """The first line of a suite's head: what it was generated from."""
+    return f"Generated from specs/{spec.path.name} and its template: do not edit."
+
+
 class _Macros:
     """What a template calls, and the account of the tests that it has defined so far."""
 
@@ -74,10 +79,7 @@ class _Macros:
         return "\n".join(
             [
                 "// SPDX-License-Identifier: GPL-2.0",
-                _comment(
-                    f"Generated from specs/{spec.path.name} and its template:"
-                    f" do not edit.\n\n{spec.doc}"
-                ),
+                _comment(f"{origin(spec)}\n\n{spec.doc}"),
             ]
         )
 

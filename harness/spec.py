@@ -42,11 +42,15 @@ class Field:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """One set of data: its name, and (field, C initializer) pairs in the order of the fields."""
+    """One set of data: its name, and (field, C initializer) pairs in the order of the fields.
+
+    Variants, tests and fixtures that are ``ours`` need what only our driver or importer offers.
+    """
 
     name: str
     values: tuple[tuple[str, str], ...]
     guards: str = ""
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,7 @@ class Test:
 
     name: str
     guards: str
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +73,7 @@ class Fixture:
     fields: tuple[Field, ...]
     variants: tuple[Variant, ...]
     tests: tuple[Test, ...]
+    ours: bool = False
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -87,6 +93,7 @@ class Spec:
         template: file in selftests/templates/.
         modules: kernel modules that the suite wants beside the driver.
         cmdline: words that the guest's kernel command line needs.
+        export: whether it goes upstream, but for what is ``ours`` in it.
         fixtures: in order of running.
     """
 
@@ -96,6 +103,7 @@ class Spec:
     template: str
     modules: tuple[str, ...]
     cmdline: tuple[str, ...]
+    export: bool
     fixtures: tuple[Fixture, ...]
 
     @property
@@ -145,6 +153,7 @@ def load_spec(path: Path, layouts: Mapping[str, str]) -> Spec:
         template=table.text("template"),
         modules=table.texts("modules"),
         cmdline=table.texts("cmdline"),
+        export=table.flag("export"),
         fixtures=tuple(_fixture(fixture, layouts) for fixture in table.tables("fixture")),
     )
     table.finish()
@@ -174,6 +183,7 @@ def _refuse_duplicates(path: Path, key: str, names: list[str]) -> None:
 def _fixture(table: Table, layouts: Mapping[str, str]) -> Fixture:
     name = table.name()
     doc = table.text("doc")
+    ours = table.flag("ours")
     fields = _fields(table.table("fields"))
     variants = [*_chosen_layouts(table, fields, layouts), *_permutations(table, fields)]
     defaults = _defaults(table, fields)
@@ -183,7 +193,7 @@ def _fixture(table: Table, layouts: Mapping[str, str]) -> Fixture:
         variants.append(_variant(row, rows.identifier(key, key), fields))
     tests = []
     for row in table.tables("test"):
-        tests.append(Test(name=row.name(), guards=row.text("guards")))
+        tests.append(Test(name=row.name(), guards=row.text("guards"), ours=row.flag("ours")))
         if tests[-1].name in _TAKEN:
             raise row.fail("name", f"another name than {', '.join(_TAKEN)}")
         row.finish()
@@ -194,7 +204,14 @@ def _fixture(table: Table, layouts: Mapping[str, str]) -> Fixture:
         raise table.fail("variant", "at least one variant, because there are fields")
     _refuse_duplicates(table.path, f"{table.key}.test", [test.name for test in tests])
     _refuse_duplicates(table.path, f"{table.key}.variant", [row.name for row in variants])
-    return Fixture(name=name, doc=doc, fields=fields, variants=tuple(variants), tests=tuple(tests))
+    return Fixture(
+        name=name,
+        doc=doc,
+        fields=fields,
+        variants=tuple(variants),
+        tests=tuple(tests),
+        ours=ours,
+    )
 
 
 def _fields(table: Table) -> tuple[Field, ...]:
@@ -219,13 +236,14 @@ def _defaults(table: Table, fields: tuple[Field, ...]) -> dict[str, Any]:
 
 def _variant(table: Table, name: str, fields: tuple[Field, ...]) -> Variant:
     guards = table.text("guards", "")
+    ours = table.flag("ours")
     values = []
     for field in fields:
         if field.name not in table.names():
             raise table.fail(field.name, f"{KINDS[field.kind].expected}, but it is missing")
         values.append((field.name, KINDS[field.kind].render(table, field.name)))
     table.finish()
-    return Variant(name=name, values=tuple(values), guards=guards)
+    return Variant(name=name, values=tuple(values), guards=guards, ours=ours)
 
 
 def _chosen_layouts(

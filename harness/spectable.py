@@ -55,6 +55,11 @@ class Table:
             raise self.fail(key, "a string that is not empty")
         return value.strip()
 
+    def flag(self, key: str) -> bool:
+        """Consume true or false, false when it is missing."""
+        value: bool = self.take(key, bool, "true or false", False)
+        return value
+
     def name(self, key: str = "name") -> str:
         """Consume a string that can be a name in C."""
         return self.identifier(key, self.text(key))

@@ -117,7 +117,7 @@ TEST_F_TIMEOUT(canary, hung_task, PATIENCE)
 }
 
 /* It cannot be killed when its time is over, and nobody but the test's own timeout notices. */
-TEST_F(canary, stuck)
+TEST_F_TIMEOUT(canary, stuck, 1)
 {
 	set("/proc/sys/kernel/hung_task_timeout_secs", "0");
 	ASSERT_EQ(0, write_file(DOOR, "stuck " FOR_EVER));
@@ -140,6 +140,9 @@ TEST_F_TIMEOUT(canary, use_after_free, PATIENCE)
 
 TEST_F_TIMEOUT(canary, flood, PATIENCE)
 {
+	/* A slow console keeps its CPU, which may well come first. */
+	set("/sys/module/rcupdate/parameters/rcu_cpu_stall_timeout", "300");
+	set("/proc/sys/kernel/watchdog_thresh", "60");
 	ASSERT_EQ(0, write_file(DOOR, "flood"));
 }
 

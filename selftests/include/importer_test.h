@@ -139,14 +139,6 @@ static inline int cpu_access(int importer, unsigned long request, int dmabuf,
 	return call(importer, request, &access);
 }
 
-/* What brackets the accesses of a program. */
-static inline int sync_buffer(int dmabuf, __u64 flags)
-{
-	struct dma_buf_sync sync = { .flags = flags };
-
-	return call(dmabuf, DMA_BUF_IOCTL_SYNC, &sync);
-}
-
 /* A buffer and a device's session; what most tests of devices start from. */
 struct imported {
 	struct baseline before;

@@ -24,10 +24,12 @@
 #include <sys/utsname.h>
 
 #define UDMABUF_DEVICE		"/dev/udmabuf"
+#ifdef UDMABUF_IOV_CREATE
 #define UDMABUF_IOV_MODULE	"/sys/module/udmabuf_iov"
 #define UDMABUF_IOV_TOTALS	"/sys/kernel/debug/udmabuf_iov/totals"
 #define UDMABUF_IOV_BUFFERS	"/sys/kernel/debug/udmabuf_iov/buffers"
 #define UDMABUF_IOV_CHARGES	"/sys/kernel/debug/udmabuf_iov/charges"
+#endif
 
 #define PAGE_BYTES		((size_t)getpagesize())
 #define HUGE_PAGE_BYTES		((size_t)2 << 20)
@@ -40,7 +42,9 @@
 #define MAX_RUNS		16
 
 enum backing {
+#ifdef UDMABUF_IOV_CREATE
 	ANON,		/* anonymous private memory, exported with UDMABUF_IOV_CREATE */
+#endif
 	SHMEM,		/* sealed memfd */
 	HUGETLB,	/* sealed memfd of 2 MiB pages */
 };
@@ -351,28 +355,27 @@ static inline bool is_huge(const void *address)
 struct baseline {
 	long long dmabufs;
 	long long pins;
+#ifdef UDMABUF_IOV_CREATE
 	long long buffers;
 	long long charged;
 	long long module_users;
-};
-
-/* Whether the runner counts pins after each test. It takes a round over all CPUs, 2 ms in TCG. */
-static inline bool pins_are_watched(void)
-{
-#ifdef KSFT_WATCH
-	return ksft_watches();
-#else
-	return false;
 #endif
-}
+};
 
 static inline void baseline_take(struct baseline *now)
 {
 	now->dmabufs = count_dmabufs();
-	now->pins = pins_are_watched() ? 0 : count_pins();
+#ifdef KSFT_WATCH
+	/* To count takes a round over all CPUs, 2 ms in TCG; the runner does it after each test. */
+	now->pins = ksft_watches() ? 0 : count_pins();
+#else
+	now->pins = count_pins();
+#endif
+#ifdef UDMABUF_IOV_CREATE
 	now->buffers = read_field(UDMABUF_IOV_TOTALS, "buffers ");
 	now->charged = read_field(UDMABUF_IOV_TOTALS, "charged_pages ");
 	now->module_users = read_number(UDMABUF_IOV_MODULE "/refcnt");
+#endif
 }
 
 static inline bool check_counter(struct __test_metadata *_metadata, const char *what,
@@ -394,13 +397,16 @@ static inline bool check_baseline(struct __test_metadata *_metadata,
 	baseline_take(&now);
 	good = check_counter(_metadata, "dma-bufs", before->dmabufs, now.dmabufs);
 	good &= check_counter(_metadata, "pinned pages", before->pins, now.pins);
+#ifdef UDMABUF_IOV_CREATE
 	good &= check_counter(_metadata, "buffers of the driver", before->buffers, now.buffers);
 	good &= check_counter(_metadata, "charged pages", before->charged, now.charged);
 	good &= check_counter(_metadata, "users of the module", before->module_users,
 			      now.module_users);
+#endif
 	return good;
 }
 
+#ifdef UDMABUF_IOV_CREATE
 /* Return: whether the driver under test is ours, which offers more than the kernel's own. */
 static inline bool driver_is_udmabuf_iov(void)
 {
@@ -439,6 +445,7 @@ static inline bool write_parameter(const char *name, const char *value)
 	good = fputs(value, file) >= 0;
 	return fclose(file) == 0 && good;
 }
+#endif
 
 /* For what a kernel cannot do before a release; say in the reason what that is. */
 static inline bool kernel_before(int major, int minor)
@@ -510,11 +517,13 @@ static inline bool source_open(struct __test_metadata *_metadata, struct source 
 	source->memfd = -1;
 	source->map = MAP_FAILED;
 	switch (layout->backing) {
+#ifdef UDMABUF_IOV_CREATE
 	case ANON:
 		if (!driver_is_udmabuf_iov())
 			SKIP(return false, "this driver does not take iovecs");
 		flags = MAP_PRIVATE | MAP_ANONYMOUS;
 		break;
+#endif
 	case SHMEM:
 		source->memfd = make_memfd(0, source->bytes, F_SEAL_SHRINK);
 		ASSERT_LE(0, source->memfd);
@@ -593,6 +602,7 @@ static inline int create_list(int device, int memfd, const struct layout *layout
 	return call(device, UDMABUF_CREATE_LIST, &list);
 }
 
+#ifdef UDMABUF_IOV_CREATE
 static inline int create_iov(int device, const void *base, const struct layout *layout,
 			     __u32 flags)
 {
@@ -608,18 +618,29 @@ static inline int create_iov(int device, const void *base, const struct layout *
 	}
 	return call(device, UDMABUF_IOV_CREATE, &iov);
 }
+#endif
 
 /* Export a source as its layout says, with the call that fits. Return: the dma-buf, or -errno. */
 static inline int export_source(int device, const struct source *source)
 {
 	const struct layout *layout = source->layout;
 
+#ifdef UDMABUF_IOV_CREATE
 	if (layout->backing == ANON)
 		return create_iov(device, source->map, layout, UDMABUF_IOV_FLAGS_CLOEXEC);
+#endif
 	if (layout->nr_runs > 1)
 		return create_list(device, source->memfd, layout, UDMABUF_FLAGS_CLOEXEC);
 	return create(device, source->memfd, layout->runs[0].first * PAGE_BYTES,
 		      layout->runs[0].count * PAGE_BYTES, UDMABUF_FLAGS_CLOEXEC);
+}
+
+/* What brackets the accesses of a program. */
+static inline int sync_buffer(int dmabuf, __u64 flags)
+{
+	struct dma_buf_sync sync = { .flags = flags };
+
+	return call(dmabuf, DMA_BUF_IOCTL_SYNC, &sync);
 }
 
 /* ---- Other processes */

@@ -16,7 +16,14 @@
 #define IA32_GETPID	20
 #define IA32_IOCTL	54
 
-enum request { CREATE, LIST, IOV, UNKNOWN };
+enum request {
+	CREATE,
+	LIST,
+#ifdef UDMABUF_IOV_CREATE
+	IOV,
+#endif
+	UNKNOWN,
+};
 
 /* What is wrong with a call. */
 enum fault { NOTHING, FLAG, COUNT, MEMORY, POINTER };
@@ -28,10 +35,12 @@ struct arguments {
 		struct udmabuf_create_list head;
 		struct udmabuf_create_item items[PAGES];
 	} list;
+#ifdef UDMABUF_IOV_CREATE
 	struct {
 		struct udmabuf_iov_create head;
 		struct udmabuf_iov_entry entries[PAGES];
 	} iov;
+#endif
 };
 
 FIXTURE(compat)
@@ -205,16 +214,20 @@ FIXTURE_SETUP(compat)
 {
 	if (!has_ia32())
 		SKIP(return, "this kernel runs no 32-bit programs");
+#ifdef UDMABUF_IOV_CREATE
 	if (variant->request == IOV && !driver_is_udmabuf_iov())
 		SKIP(return, "this driver does not take iovecs");
+#endif
 	self->device = open_device(_metadata);
 	self->memfd = make_memfd(0, BYTES, variant->fault == MEMORY ? 0 : F_SEAL_SHRINK);
 	ASSERT_LE(0, self->memfd);
-	self->memory = map_low(_metadata, variant->request == IOV ? -1 : self->memfd);
+	self->memory = map_low(_metadata, self->memfd);
 	self->arguments = map_low(_metadata, -1);
 	fill_pages(self->memory, SEED_SOURCE, PAGES);
+#ifdef UDMABUF_IOV_CREATE
 	if (variant->request == IOV && variant->fault == MEMORY)
 		munmap(self->memory, PAGE_BYTES);
+#endif
 	baseline_take(&self->before);
 }
 
@@ -235,16 +248,20 @@ static void fill_arguments(FIXTURE_DATA(compat) *self, enum fault fault)
 	};
 	arguments->list.head.flags = flags;
 	arguments->list.head.count = count;
+#ifdef UDMABUF_IOV_CREATE
 	arguments->iov.head.flags = flags;
 	arguments->iov.head.niov = count;
+#endif
 	for (i = 0; i < PAGES; i++) {
 		size_t start = (PAGES - 1 - i) * PAGE_BYTES;
 
 		arguments->list.items[i].memfd = self->memfd;
 		arguments->list.items[i].offset = start;
 		arguments->list.items[i].size = PAGE_BYTES;
+#ifdef UDMABUF_IOV_CREATE
 		arguments->iov.entries[i].base = (uintptr_t)self->memory + start;
 		arguments->iov.entries[i].len = PAGE_BYTES;
+#endif
 	}
 }
 
@@ -263,10 +280,12 @@ static int call_ia32(FIXTURE_DATA(compat) *self, enum request request, enum faul
 		number = UDMABUF_CREATE_LIST;
 		argument = &arguments->list;
 		break;
+#ifdef UDMABUF_IOV_CREATE
 	case IOV:
 		number = UDMABUF_IOV_CREATE;
 		argument = &arguments->iov;
 		break;
+#endif
 	case UNKNOWN:
 		break;
 	}

@@ -10,6 +10,7 @@
 #include "kselftest_harness.h"
 #include "udmabuf_test.h"
 
+#ifdef UDMABUF_IOV_CREATE
 #define PAGES	4
 
 enum kind { SMALL_PAGES, TRANSPARENT_HUGE, HUGE_PAGES, PRIVATE_FILE };
@@ -259,6 +260,7 @@ TEST_F(cow, forked_before)
 	EXPECT_EQ(0, check_pages(_metadata, self->buffer, SEED_BUFFER, PAGES));
 	end_child(_metadata, self, child);
 }
+#endif
 
 FIXTURE(shared)
 {

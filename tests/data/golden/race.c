@@ -470,6 +470,7 @@ TEST_F(create, discard)
 	EXPECT_EQ(0, changer.errors);
 }
 
+#ifdef UDMABUF_IOV_CREATE
 /* Put nothing and memory in turns where the last entry is; all before it is pinned by then. */
 static void *unmap_until_stopped(void *argument)
 {
@@ -642,5 +643,6 @@ TEST_F(killed, refund)
 	ASSERT_EQ(0, set_limit(PAGE_BYTES));
 	number_of_next(_metadata, self);
 }
+#endif
 
 TEST_HARNESS_MAIN

@@ -194,6 +194,7 @@ static void close_in_order(struct __test_metadata *_metadata, const struct basel
 	EXPECT_TRUE(check_baseline(_metadata, before));
 }
 
+#ifdef UDMABUF_IOV_CREATE
 /*
  * Guards: pages that are unpinned when the device or the descriptor is closed;
  * B09, M14: a release that forgets some pages
@@ -206,6 +207,7 @@ TEST_F(close_order, anon)
 
 	close_in_order(_metadata, &self->before, variant->order, &layout);
 }
+#endif
 
 /* Guards: M13, M14: a file or a folio that release forgets */
 TEST_F(close_order, shmem)
@@ -428,6 +430,7 @@ TEST_F(last_user, no_descriptor)
 	ASSERT_EQ(0, setrlimit(RLIMIT_NOFILE, &files));
 }
 
+#ifdef UDMABUF_IOV_CREATE
 /* That the module cannot be unloaded is tried only where its count says so too. */
 static void check_in_use(struct __test_metadata *_metadata, const struct baseline *before)
 {
@@ -457,6 +460,7 @@ TEST_F(last_user, module_in_use)
 	check_in_use(_metadata, &self->before);
 	munmap(map, self->bytes);
 }
+#endif
 
 /* Guards: a buffer that follows the addresses and not the pages */
 TEST_F(last_user, source_gone)
