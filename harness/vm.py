@@ -6,7 +6,6 @@ stderr and which goes straight to a file from the first byte; and the results, o
 port of our own, connected to a socket that watch.py reads (the framing is in transcript.py).
 """
 
-import re
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -20,10 +19,9 @@ from harness.listener import BootError, listening
 from harness.qmp import monitored
 from harness.results import VmEnd, VmExit
 from harness.run import Spawner
+from harness.vngline import UNSAFE
 from harness.watch import REAL_MACHINE, Deadlines, Watch
 
-# virtme-ng joins its words into a shell line and quotes only some of them (notes/style.md 2.7).
-_UNSAFE = re.compile(r"[^A-Za-z0-9_./+:@%=~,-]")
 _CMDLINE = (
     # Debian's built-in ciphers test themselves and ask for modules that virtme-ng's initramfs does
     # not have: a good second under TCG.
@@ -43,6 +41,8 @@ _TCG_CPU = "-cpu max,erms=off,fsrm=off"
 
 # Races need two.
 VM_CPUS = 2
+# MiB.
+VM_MEMORY = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class VmConfig:
     kernel: Kernel
     accelerator: Accelerator
     deadlines: Deadlines = REAL_MACHINE
-    memory: int = 1024
+    memory: int = VM_MEMORY
     cpus: int = VM_CPUS
     cmdline: tuple[str, ...] = ()
 
@@ -139,7 +139,7 @@ def machine_argv(config: VmConfig, *, root: Path) -> tuple[str, ...]:
 def check_words(*words: str) -> None:
     """Refuse words that virtme-ng's shell line would break; raises BootError."""
     for word in words:
-        if unsafe := _UNSAFE.search(word):
+        if unsafe := UNSAFE.search(word):
             raise BootError(
                 f"virtme-ng cannot take {unsafe[0]!r} in {word!r}",
                 hint="move it to a path of plain letters, digits and ./_-+",
