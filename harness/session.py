@@ -83,7 +83,6 @@ class Session:
         Raises:
             HarnessError: the harness could not go on with a lane (disk full, no QEMU).
         """
-        save_manifest(self._folder, self._manifest)
         with ThreadPoolExecutor(jobs) as pool:
             futures = [pool.submit(self._lane, lane) for lane in lanes]
             # Ctrl-C reaches this thread alone, and the pool waits for the others.

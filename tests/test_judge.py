@@ -279,8 +279,26 @@ def test_a_suite_that_contradicts_itself(output: str, status: int, reason: str |
     assert reasons == ([] if reason is None else [reason])
 
 
-def test_an_xpass_is_a_failure() -> None:
-    assert verdicts(stream(("mmap", XPASS, 0), ("sg", SG, 0)))["mmap:a.two"] is Status.FAIL
+SUBTESTS = "    1..2\n    ok 1 x\n    not ok 2 y\n"
+
+
+@pytest.mark.parametrize(
+    ("output", "status", "reason"),
+    [
+        (XPASS, Status.FAIL, "passed, but was expected to fail"),
+        (XPASS.replace("XPASS", "XPASS 4.2"), Status.FAIL, "passed, but was expected to fail 4.2"),
+        (MMAP.replace("ok 2", f"{SUBTESTS}ok 2"), Status.FAIL, "subtests failed: y"),
+        (
+            MMAP.replace("ok 2 a.two\n", f"    # Subtest: a.two\n{SUBTESTS}"),
+            Status.MISSING,
+            "subtests without their parent's result",
+        ),
+    ],
+)
+def test_a_failure_without_words_of_its_own(output: str, status: Status, reason: str) -> None:
+    text = stream(("mmap", output, 1), ("sg", SG, 0))
+    test = only(judge(EXPECTED, parse(text, NONCE), CLEAN), "mmap:a.two")
+    assert (test.status, test.reason) == (status, reason)
 
 
 def test_a_skipped_suite_skips_its_tests() -> None:
