@@ -23,6 +23,7 @@ PURE = (
     "junit",
     "legible",
     "cause",
+    "flake",
     "spot",
     "results",
     "version",
