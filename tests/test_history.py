@@ -162,7 +162,7 @@ def test_runs_append_side_by_side(tmp_path: Path) -> None:
 def test_what_another_run_adds_while_it_has_the_lock_is_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = [(run(1), IDS)]
+    other = [(run(1), IDS), (run(3), IDS)]
 
     def lock(file: IO[bytes], operation: int) -> None:
         assert operation == fcntl.LOCK_EX
@@ -172,7 +172,7 @@ def test_what_another_run_adds_while_it_has_the_lock_is_seen(
     monkeypatch.setattr(fcntl, "flock", lock)
     append(tmp_path, [(run(1), IDS), (run(2), IDS)])
     text = (tmp_path / "2026-11.jsonl").read_text()
-    assert (text.count('"kind":"tests"'), text.count('"kind":"run"')) == (1, 2)
+    assert (text.count('"kind":"tests"'), text.count('"kind":"run"')) == (1, 3)
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path) -> None:
