@@ -44,6 +44,12 @@ class CellResult:
         """As of a run; a cell that could not be run is 2, not a gap."""
         return 2 if self.result is None else self.result.exit_status
 
+    @property
+    def test_seconds(self) -> dict[str, float]:
+        """What tests took, by id; without those that did not tell."""
+        tests = () if self.result is None else self.result.tests
+        return {test.id: test.seconds for test in tests if test.seconds is not None}
+
 
 def save_cells(folder: Path, cells: Sequence[CellResult], *, started: str) -> None:
     """Write matrix.json.

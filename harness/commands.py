@@ -5,6 +5,7 @@ import argparse
 from functools import partial
 
 from harness import benchmark, doctoring, runner
+from harness.capacity import default_jobs
 from harness.canarycheck import run_canaries
 from harness.export import export as export_suites
 from harness.lint import lint as run_lint
@@ -37,7 +38,7 @@ def _options(arguments: argparse.Namespace) -> runner.Options:
     return runner.Options(
         patterns=tuple(arguments.tests),
         cold=arguments.cold,
-        jobs=arguments.jobs or runner.default_jobs(),
+        jobs=arguments.jobs or default_jobs(),
         more=arguments.more_vms,
         builtin=arguments.driver == "builtin",
     )
@@ -84,7 +85,7 @@ def canary(arguments: argparse.Namespace, place: Place) -> int:
         arguments.kernel or runner.default_kernel(place),
         arguments.canaries,
         cold=arguments.cold,
-        jobs=arguments.jobs or runner.default_jobs(),
+        jobs=arguments.jobs or default_jobs(),
     )
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from harness import runner
+from harness.capacity import default_jobs
 from harness.errors import HarnessError
 from harness.kmod import read_sources
 from harness.mutant import FOLDER, Mutant, load_mutants
@@ -105,7 +106,7 @@ def mutate(
     table.head()
     for finding in findings:
         table.row(finding)
-    with closing(judge_all(bench, mutations, jobs=runner.default_jobs())) as coming:
+    with closing(judge_all(bench, mutations, jobs=default_jobs())) as coming:
         for finding in coming:
             findings.append(finding)
             table.row(finding)

@@ -70,6 +70,19 @@ def new_run(runs: Path, kernel: str, *, now: datetime | None = None) -> Path:
     return run
 
 
+def make_run(folder: Path) -> Path:
+    """Make a run's folder at a given place, which must be free; returns it.
+
+    Raises:
+        HarnessError: the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True)
+    except OSError as error:
+        raise HarnessError(f"{folder}: cannot make a run folder: {error.strerror}") from None
+    return folder
+
+
 def _point(link: Path, target: str) -> None:
     """Make a symbolic link, or turn an existing one, so that it always points somewhere."""
     temporary = link.with_name(f".{link.name}.{secrets.token_hex(8)}")

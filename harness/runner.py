@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0
 """One run: a kernel, the driver built for it, the tests, VMs, a folder with the verdicts."""
 
-import fnmatch
 import hashlib
 import os
 import platform
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from harness import jsonfile
 from harness.accel import Accelerator
+from harness.capacity import MOST_JOBS, default_jobs
+from harness.cell import load_cells
 from harness.decode import DebugObject, Decoder
 from harness.errors import HarnessError
 from harness.guestroot import Load, Plan
@@ -32,24 +32,17 @@ from harness.probe import choose_accelerator
 from harness.progress import Phase
 from harness.results import RunResult, VmExit
 from harness.run import Leash, Spawner
-from harness.rundir import MODULES, VERDICTS, Decode, keep_modules, new_run, rejudge
+from harness.rundir import MODULES, Decode, keep_modules, make_run, new_run, rejudge
+from harness.selection import check_patterns, select
 from harness.session import MORE, Boot, Session
-from harness.spec import Spec, load_specs
-from harness.vm import VM_CPUS, VmConfig, VmOutcome, run_vm
+from harness.spec import load_specs
+from harness.vm import VmConfig, VmOutcome, run_vm
 from harness.warm import run_warm
 
 DRIVER = "udmabuf_iov"
 # Built in, it holds /dev/udmabuf; blacklisted, ours can take the name (notes/udmabuf.md 0.1).
 _BUILTIN_OFF = "initcall_blacklist=udmabuf_dev_init"
-# VMs at a time, however many cores: the suite is not larger than that.
-_MOST_JOBS = 4
-# MiB that a VM and its QEMU take.
-_VM_MEMORY = 1536
 _RESULT = re.compile(rb"^(?:not )?ok \d+ (\S+)")
-
-
-class NoTestError(HarnessError):
-    """The patterns match no test."""
 
 
 class NoDriverError(HarnessError):
@@ -67,22 +60,6 @@ class Ingredients:
     accelerator: Accelerator
 
 
-def default_jobs() -> int:
-    """Return how many VMs to run at a time: as cores and memory allow, and at most four.
-
-    A VM has two virtual CPUs. Two VMs on two cores were slower than one after the other: 11.5 s
-    instead of 9.9 s for 776 tests under TCG.
-    """
-    cores = os.cpu_count() or 1
-    return max(1, min(cores // VM_CPUS, _MOST_JOBS, _free_memory() // _VM_MEMORY))
-
-
-def _free_memory() -> int:
-    """MiB that can be had without swapping (proc(5), MemAvailable)."""
-    found = re.search(r"^MemAvailable:\s+(\d+) kB$", Path("/proc/meminfo").read_text(), re.M)
-    return int(found[1]) >> 10 if found else 0
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """How tests are run.
@@ -93,6 +70,9 @@ class Options:
         jobs: how many VMs run at a time.
         more: VMs for what a crash, hang or dirt left over.
         builtin: test the kernel's own driver instead of ours.
+        cmdline: further kernel parameters.
+        memory: of each VM, MiB; None for the usual.
+        seconds: what tests took before, by id; None asks the run before.
     """
 
     patterns: tuple[str, ...] = ()
@@ -100,6 +80,9 @@ class Options:
     jobs: int = field(default_factory=default_jobs)
     more: int = MORE
     builtin: bool = False
+    cmdline: tuple[str, ...] = ()
+    memory: int | None = None
+    seconds: Mapping[str, float] | None = None
 
 
 def kernel_store(place: Place) -> KernelStore:
@@ -113,35 +96,30 @@ def default_kernel(place: Place) -> str:
     return load_matrix(place.source / "kconfigs/matrix.toml").default
 
 
-def prepare(place: Place, kernel_name: str) -> Ingredients:
+def prepare(place: Place, kernel_name: str, selftests: SelftestBuild | None = None) -> Ingredients:
     """Get the kernel and build the driver and the tests; what is cached costs milliseconds.
+
+    Args:
+        place: where.
+        kernel_name: as in `--kernel`.
+        selftests: the tests, where they are built already: they are the same for all kernels.
 
     Raises:
         HarnessError: something cannot be had or does not compile.
     """
     preflight(place.spawner)
     kernel = kernel_store(place).get(kernel_name)
+    selftests = selftests or build_tests(place)
+    wanted = dict.fromkeys(name for suite in selftests.suites for name in suite.modules)
     with place.progress.phase("module") as phase:
         driver = build(place, kernel, place.source / "module")
-        phase.done(f"{driver.ko.name} by {driver.compiler}" + _from_cache(driver.cached))
-    for warning in driver.warnings:
-        place.progress.console.print(warning, markup=False, highlight=False)
-    with place.progress.phase("tests") as phase:
-        selftests = build_selftests(
-            place.source / "selftests/specs",
-            source=place.source,
-            cache=place.cache / "selftests",
-            spawner=place.spawner,
-            waiting=partial(place.progress.note, "waiting for another run to build the tests"),
-        )
-        wanted = dict.fromkeys(name for suite in selftests.suites for name in suite.modules)
+        for warning in driver.warnings:
+            place.progress.note(warning)
         helpers = tuple(
             build(place, kernel, place.source / "selftests/modules", name=name) for name in wanted
         )
-        cached = selftests.cached == len(selftests.suites) and all(one.cached for one in helpers)
-        phase.done(
-            f"{len(selftests.full_ids)} in {len(selftests.suites)} suites" + _from_cache(cached)
-        )
+        cached = all(one.cached for one in (driver, *helpers))
+        phase.done(f"{driver.ko.name} by {driver.compiler}" + _from_cache(cached))
     accelerator = choose_accelerator(
         kernel, cache=place.cache, spawner=place.spawner, progress=place.progress
     )
@@ -152,6 +130,27 @@ def prepare(place: Place, kernel_name: str) -> Ingredients:
         selftests=selftests,
         accelerator=accelerator,
     )
+
+
+def build_tests(place: Place) -> SelftestBuild:
+    """Generate and compile the tests; what is cached costs milliseconds.
+
+    Raises:
+        HarnessError: a specification is malformed, or does not compile.
+    """
+    with place.progress.phase("tests") as phase:
+        selftests = build_selftests(
+            place.source / "selftests/specs",
+            source=place.source,
+            cache=place.cache / "selftests",
+            spawner=place.spawner,
+            waiting=partial(place.progress.note, "waiting for another run to build the tests"),
+        )
+        cached = selftests.cached == len(selftests.suites)
+        phase.done(
+            f"{len(selftests.full_ids)} in {len(selftests.suites)} suites" + _from_cache(cached)
+        )
+    return selftests
 
 
 def check(place: Place, kernel_name: str, options: Options) -> tuple[RunResult, Path]:
@@ -170,7 +169,7 @@ def check(place: Place, kernel_name: str, options: Options) -> tuple[RunResult, 
         HarnessError: the run could not be made.
     """
     # A bad specification or pattern costs no build.
-    _check_patterns(load_specs(place.source / "selftests/specs"), options.patterns)
+    check_patterns(load_specs(place.source / "selftests/specs"), options.patterns)
     ready = prepare(place, kernel_name)
     folder = trial(place, ready, options)
     return rejudge(folder, decoder(place, folder)), folder
@@ -192,6 +191,7 @@ def trial(
     ready: Ingredients,
     options: Options,
     *,
+    folder: Path | None = None,
     on_line: Callable[[bytes], None] = lambda line: None,
 ) -> Path:
     """Run the tests that are asked for in VMs.
@@ -200,6 +200,7 @@ def trial(
         place: where; whoever pulls its spawner's leash ends the VMs.
         ready: what is run.
         options: how.
+        folder: takes the run, and is made; None for a new one among the runs.
         on_line: called with each line of every results channel.
 
     Returns:
@@ -212,9 +213,9 @@ def trial(
         raise NoDriverError(
             f"{ready.kernel.name} has no built-in udmabuf", hint="6.12, 7.2 and 7.3 have it"
         )
-    suites = _select(ready.selftests.suites, options.patterns)
-    before = _seconds_before(place.runs)
-    folder = new_run(place.runs, ready.kernel.release)
+    suites = select(ready.selftests.suites, options.patterns)
+    before = _seconds_before(place.runs) if options.seconds is None else options.seconds
+    folder = make_run(folder) if folder else new_run(place.runs, ready.kernel.release)
     ours = () if options.builtin else (ready.driver.ko,)
     modules = (*ours, *(one.ko for one in ready.helpers))
     keep_modules(folder, modules)
@@ -223,8 +224,10 @@ def trial(
     config = VmConfig(
         kernel=ready.kernel,
         accelerator=ready.accelerator,
-        cmdline=() if options.builtin else cmdline(ready.kernel),
+        cmdline=(*(() if options.builtin else cmdline(ready.kernel)), *options.cmdline),
     )
+    if options.memory is not None:
+        config = replace(config, memory=options.memory)
     lanes = plan_lanes(suites, jobs=options.jobs, seconds=before)
     with place.progress.phase("vm") as phase:
         counter = _Counter(phase, suites)
@@ -267,12 +270,11 @@ def _boot(place: Place, spawner: Spawner, *, cold: bool) -> Boot:
 
 def _seconds_before(runs: Path) -> dict[str, float]:
     """Return what tests took in the last run that was judged, by id; nothing where none was."""
-    path = runs / "latest" / VERDICTS
     try:
-        last = RunResult.from_json(jsonfile.read_text(path), source=str(path))
+        cells = load_cells(runs / "latest")
     except HarnessError:
         return {}
-    return {test.id: test.seconds for test in last.tests if test.seconds is not None}
+    return {id_: took for cell in cells for id_, took in cell.test_seconds.items()}
 
 
 def cmdline(kernel: Kernel) -> tuple[str, ...]:
@@ -307,38 +309,13 @@ def _from_cache(cached: bool) -> str:
     return ", cached" if cached else ""
 
 
-def _matching(suite: Suite | Spec, patterns: Sequence[str]) -> tuple[str, ...]:
-    return tuple(
-        id_
-        for id_ in suite.ids
-        if any(fnmatch.fnmatchcase(f"{suite.name}:{id_}", pattern) for pattern in patterns)
-    )
-
-
-def _check_patterns(specs: Sequence[Spec], patterns: Sequence[str]) -> None:
-    if patterns and not any(_matching(spec, patterns) for spec in specs):
-        names = ", ".join(spec.name for spec in specs)
-        raise NoTestError(
-            f"no test matches {' '.join(patterns)!r}",
-            hint=f"ids are suite:fixture.variant.test, as in 'mmap:*'; the suites are {names}",
-        )
-
-
-def _select(suites: tuple[Suite, ...], patterns: Sequence[str]) -> tuple[Suite, ...]:
-    """Return the suites with only the ids that match a pattern; those without any are left out."""
-    if not patterns:
-        return suites
-    chosen = (replace(suite, ids=_matching(suite, patterns)) for suite in suites)
-    return tuple(suite for suite in chosen if suite.ids)
-
-
 def _vm_words(manifest: Manifest, config: VmConfig) -> str:
     ends = [vm.seen_end for vm in manifest.vms]
     boots = [f"{end.boot_seconds:.1f} s" for end in ends if end.boot_seconds is not None]
     dead = [end.describe() for end in ends if end.exit is not VmExit.CLEAN]
     words = [f"{len(ends)} by {config.accelerator.name}", *dict.fromkeys(dead)]
     if boots:
-        words.append(f"ready in {', '.join(boots[:_MOST_JOBS])}")
+        words.append(f"ready in {', '.join(boots[:MOST_JOBS])}")
     return ", ".join(words)
 
 

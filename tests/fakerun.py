@@ -64,10 +64,10 @@ def ingredients(folder: Path) -> runner.Ingredients:
 
 def install(scenario: str, folder: Path) -> None:
     """Make the harness of this process a fake one whose vng replays a scenario."""
-    runner.prepare = lambda place, kernel_name: ingredients(folder)
+    monkey = pytest.MonkeyPatch()
+    monkey.setattr(runner, "prepare", lambda *_: ingredients(folder))
     # Suites have what is asked of a specification here: name and ids.
     suites = cast(tuple[Spec, ...], ingredients(folder).selftests.suites)
-    monkey = pytest.MonkeyPatch()
     monkey.setattr(runner, "load_specs", lambda specs: suites)
     monkey.setattr(runner, "VmConfig", partial(VmConfig, deadlines=DEADLINES))
     os.environ["PATH"] = f"{FAKEBIN}:{os.environ['PATH']}"

@@ -71,6 +71,5 @@ def test_the_tests_own_time_is_taken_off(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
     for jobs, left in ((2, 4.0), (1, -4.0)):
         clock = iter((100.0, 112.0))
-        monkeypatch.setattr(runner, "default_jobs", lambda jobs=jobs: jobs)
         monkeypatch.setattr(runner, "Options", lambda jobs=jobs: type("O", (), {"jobs": jobs}))
         assert benchmark._less(Path) == left
