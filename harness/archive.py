@@ -6,9 +6,7 @@ private root (apt.conf(5): Dir, APT_CONFIG), so that neither the host's package 
 hooks take part, and nothing on the host changes.
 """
 
-import os
 import re
-import select
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +21,7 @@ from harness.cache import NO_SPACE, cache_errors, digest_file, no_space
 from harness.errors import HarnessError
 from harness.matrix import Suite
 from harness.progress import Phase
-from harness.run import DeadlineError, Spawner
+from harness.run import Spawner, lines_of
 
 # From the package debian-archive-keyring, which Ubuntu has too.
 DEBIAN_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -242,7 +240,12 @@ class Archive:
         said: list[str] = []
         with self._apt.spawn(argv, cwd=self._debs, stdout=PIPE, stderr=STDOUT) as process:
             assert process.stdout is not None
-            for line in _lines(process.stdout.fileno(), end):
+            for line in lines_of(
+                process.stdout.fileno(),
+                until=end,
+                what="apt-get",
+                hint="is the network too slow?",
+            ):
                 if line.startswith("dlstatus:"):
                     # dlstatus:PACKAGE NUMBER:PERCENT:TEXT (apt's README.progress-reporting)
                     phase.update(f"{title}, {float(line.split(':')[2]):.0f} %")
@@ -334,23 +337,3 @@ def _closure(
             inside = (_pick(index, name, version) for name, version in alternatives)
             queue.extend([one for one in inside if one is not None][:1])
     return tuple(found.values())
-
-
-def _lines(fd: int, end: float) -> Iterable[str]:
-    """Yield a pipe's lines until its end, or until `end` on the monotonic clock.
-
-    Raises:
-        DeadlineError: the time is up.
-    """
-    pending = b""
-    while True:
-        if not select.select([fd], [], [], max(0.0, end - time.monotonic()))[0]:
-            raise DeadlineError("apt-get: not done in time", hint="is the network too slow?")
-        chunk = os.read(fd, 65536)
-        *whole, pending = (pending + chunk).split(b"\n")
-        for line in whole:
-            yield line.decode(errors="replace")
-        if not chunk:
-            if pending:
-                yield pending.decode(errors="replace")
-            return

@@ -250,6 +250,32 @@ class Spawner:
                 file.write(f"{what}: {text}\n")
 
 
+def lines_of(fd: int, *, until: float, what: str, hint: str | None = None) -> Iterator[str]:
+    """Yield a pipe's lines as they come, until its end.
+
+    Args:
+        fd: the pipe's file descriptor.
+        until: on the monotonic clock, seconds.
+        what: whose output it is, for the error.
+        hint: advice to attach to it.
+
+    Raises:
+        DeadlineError: the time is up.
+    """
+    pending = b""
+    while True:
+        if not select.select([fd], [], [], max(0.0, until - time.monotonic()))[0]:
+            raise DeadlineError(f"{what}: not done in time", hint=hint)
+        chunk = os.read(fd, 65536)
+        *whole, pending = (pending + chunk).split(b"\n")
+        for line in whole:
+            yield line.decode(errors="replace")
+        if not chunk:
+            if pending:
+                yield pending.decode(errors="replace")
+            return
+
+
 def _end_group(process: subprocess.Popen[bytes]) -> None:
     """Terminate what is left of a process group, and reap its leader last.
 
