@@ -18,7 +18,7 @@ from harness.spec import Fixture, Spec, Variant, load_specs
 
 PREFIX = "udmabuf_"
 _DATA = Path(__file__).parent / "data/export"
-_HEADER = "udmabuf_test.h"
+_HEADERS = ("udmabuf_test.h", "sync_race.h")
 # Our ioctl, our importer, our runner.
 _OURS = ("UDMABUF_IOV_CREATE", "DMABUF_IMPORTER_ATTACH", "KSFT_WATCH")
 _OUR_HEADERS = ("<linux/udmabuf_iov.h>", '"importer_test.h"', '"memlock_test.h"')
@@ -91,8 +91,7 @@ def _plain(guards: str) -> str:
 def _files(selftests: Path) -> dict[str, str]:
     """Return the text of each file, by name."""
     specs = exported_specs(selftests / "specs")
-    header = (selftests / "include" / _HEADER).read_text()
-    files = {_HEADER: theirs_only(header)}
+    files = {name: theirs_only((selftests / "include" / name).read_text()) for name in _HEADERS}
     with tempfile.TemporaryDirectory(prefix="harness-") as scratch:
         for spec in specs:
             template = (selftests / "templates" / spec.template).read_text()
@@ -110,6 +109,7 @@ def _files(selftests: Path) -> dict[str, str]:
     for path in sorted(_DATA.iterdir()):
         files[path.name.removesuffix(".j2")] = environment.from_string(path.read_text()).render(
             specs=specs,
+            headers=_HEADERS,
             programs=[f"{PREFIX}{spec.name}" for spec in specs],
             count=sum(len(spec.ids) for spec in specs),
         )

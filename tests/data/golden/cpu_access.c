@@ -10,15 +10,12 @@
 #include "kselftest_harness.h"
 #include "udmabuf_test.h"
 #include "importer_test.h"
-
-#include <pthread.h>
+#include "sync_race.h"
 
 #ifdef DMABUF_IMPORTER_ATTACH
 #define THREADS	4
 #define ROUNDS	200
 #endif
-/* Rounds with a buffer of its own each. A window of one kmalloc() is hit in every fourth. */
-#define NEW_BUFFERS	40
 
 /* Words of the specification's sequences; 0 ends one that is shorter than eight. */
 enum call_word {
@@ -261,69 +258,13 @@ FIXTURE_TEARDOWN(threads)
 	EXPECT_TRUE(check_baseline(_metadata, &self->before));
 }
 
-/* Shared by two threads, each on a CPU, which wait for each other awake. */
-struct race {
-	cpu_set_t cpus;
-	int dmabuf;
-	int begun;	/* rounds */
-	int ended;
-	int errors;
-};
-
-static void sync_once(struct race *race)
-{
-	if (sync_buffer(race->dmabuf, sync_flags[START_BOTH]) ||
-	    sync_buffer(race->dmabuf, sync_flags[END_BOTH]))
-		__atomic_add_fetch(&race->errors, 1, __ATOMIC_RELAXED);
-}
-
-static void await(const int *rounds, int round)
-{
-	int look;
-
-	for (look = 1; __atomic_load_n(rounds, __ATOMIC_ACQUIRE) != round; look++)
-		if (look % 1000 == 0)
-			sched_yield();
-}
-
-/* The first calls of a new buffer, from both at once, again and again. */
-static void *sync_in_rounds(void *argument)
-{
-	struct race *race = argument;
-	int round;
-
-	stay_on_cpu(&race->cpus, 1);
-	for (round = 1; round <= NEW_BUFFERS; round++) {
-		await(&race->begun, round);
-		sync_once(race);
-		__atomic_store_n(&race->ended, round, __ATOMIC_RELEASE);
-	}
-	return NULL;
-}
-
 /*
  * Guards: 2.4a, M16: begin without a lock, so that two at once make two tables
  * and lose one
  */
 TEST_F(threads, user)
 {
-	struct race race = { 0 };
-	pthread_t thread;
-	int round;
-
-	ASSERT_EQ(0, sched_getaffinity(0, sizeof(race.cpus), &race.cpus));
-	ASSERT_EQ(0, pthread_create(&thread, NULL, sync_in_rounds, &race));
-	stay_on_cpu(&race.cpus, 0);
-	for (round = 1; round <= NEW_BUFFERS; round++) {
-		race.dmabuf = export_source(self->device, &self->source);
-		ASSERT_LE(0, race.dmabuf);
-		__atomic_store_n(&race.begun, round, __ATOMIC_RELEASE);
-		sync_once(&race);
-		await(&race.ended, round);
-		close(race.dmabuf);
-	}
-	pthread_join(thread, NULL);
-	EXPECT_EQ(0, race.errors);
+	race_for_first_sync(_metadata, self->device, &self->source);
 }
 
 #ifdef DMABUF_IMPORTER_ATTACH

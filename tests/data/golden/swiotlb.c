@@ -10,6 +10,7 @@
 #include "kselftest_harness.h"
 #include "udmabuf_test.h"
 #include "importer_test.h"
+#include "sync_race.h"
 
 #define SLOTS_USED	"/sys/kernel/debug/swiotlb/io_tlb_used"
 #define SLOT_BYTES	2048
@@ -356,6 +357,46 @@ TEST_F(bounce, session_closed)
 	in->importer = -1;
 	check_source(_metadata, in);
 	EXPECT_EQ(self->slots, read_number(SLOTS_USED));
+}
+
+FIXTURE(threads)
+{
+	struct baseline before;
+	struct source source;
+	long long slots;
+	int device;
+};
+
+FIXTURE_SETUP(threads)
+{
+	/* To map so many pages takes long enough for another to come in between. */
+	static const struct layout layout = {
+		.backing = SHMEM, .pages = 256, .nr_runs = 1, .runs = { { 0, 256 } },
+	};
+
+	self->slots = read_number(SLOTS_USED);
+	if (self->slots < 0)
+		SKIP(return, "no %s: kernel without swiotlb or debugfs", SLOTS_USED);
+	if (!source_open(_metadata, &self->source, &layout))
+		return;
+	self->device = open_device(_metadata);
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(threads)
+{
+	/* Each mapping that is lost keeps its bounce buffers. */
+	EXPECT_EQ(self->slots, read_number(SLOTS_USED));
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+/*
+ * Guards: 2.4a, M16: a begin that maps the buffer without a lock, so that one
+ * of two mappings is lost
+ */
+TEST_F(threads, user)
+{
+	race_for_first_sync(_metadata, self->device, &self->source);
 }
 
 TEST_HARNESS_MAIN
