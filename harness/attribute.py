@@ -52,7 +52,7 @@ def attribute(chunks: Iterable[bytes], *, tests: Collection[str] = ()) -> tuple[
     splats = scanner.finish()
     marks = list(_own(scanner.marks))
     known = frozenset(tests)
-    name = cache(lambda said: _name(said, known))
+    name = cache(lambda said: named(said, known))
     charges = []
     running: str | None = None
     behind = 0
@@ -87,8 +87,13 @@ def _seam(marks: list[Mark]) -> int:
     return marks[0].start if marks and marks[0].what == RESTORED else 0
 
 
-def _name(said: str, known: frozenset[str]) -> str | None:
-    """Return the test that a mark names, though other output may stand in or behind its id."""
+def named(said: str, known: frozenset[str]) -> str | None:
+    """Return the test that a mark names, though other output may stand in or behind its id.
+
+    Args:
+        said: what stands where the id should.
+        known: the ids that it can be; empty: any.
+    """
     if said in known or not known:
         return said
     possible = [test for test in known if len(said) > len(test) and _inside(test, said)]

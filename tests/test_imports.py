@@ -25,6 +25,7 @@ PURE = (
     "cause",
     "flake",
     "spot",
+    "slices",
     "results",
     "version",
     "generate",
