@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from rich.console import Console
 from rich.markup import escape
-from rich.status import Status
 
 # Seconds between two lines of one phase in a log.
 _LOG_INTERVAL = 5.0
@@ -26,23 +25,25 @@ class PhaseTime:
     seconds: float
 
 
-class Phase:
-    """A phase under way: say what it is at, and what came of it."""
+Show = Callable[[str], None]
 
-    def __init__(self, title: str, status: Status | None, say: Callable[[str], None]) -> None:
+
+class Phase:
+    """A phase under way: say what it is at, and what came of it.
+
+    Args:
+        title: of the phase.
+        show: shows what it is at.
+    """
+
+    def __init__(self, title: str, show: Show) -> None:
         self.title = title
         self.outcome = ""
-        self._status = status
-        self._say = say
-        self._said = time.monotonic()
+        self._show = show
 
     def update(self, text: str) -> None:
-        """Show what the phase is at now; in a log, a line every now and then."""
-        if self._status is not None:
-            self._status.update(f"{escape(self.title)}: {escape(text)}")
-        elif time.monotonic() - self._said >= _LOG_INTERVAL:
-            self._said = time.monotonic()
-            self._say(f"{self.title + ':':<10} {text} ...")
+        """Show what the phase is at now."""
+        self._show(text)
 
     def done(self, outcome: str) -> None:
         """Set the words that stand behind the title when the phase is over."""
@@ -68,13 +69,35 @@ class Progress:
     def phase(self, title: str) -> Iterator[Phase]:
         """Bracket one phase; its line is printed when it ends well, an error prints its own."""
         start = time.monotonic()
-        if self.console.is_terminal:
-            with self.console.status(escape(title)) as status:
-                phase = Phase(title, status, self.note)
-                yield phase
-        else:
-            phase = Phase(title, None, self.note)
+        with self.showing(title) as show:
+            phase = Phase(title, show)
             yield phase
         seconds = time.monotonic() - start
         self.times.append(PhaseTime(title=title, outcome=phase.outcome, seconds=seconds))
-        self.note(f"{title + ':':<10} {phase.outcome} ({seconds:.1f} s)")
+        self.ended(self.times[-1])
+
+    @contextmanager
+    def showing(self, title: str) -> Iterator[Show]:
+        """Give what shows a phase at work: a line that is replaced, or one every now and then."""
+        if self.console.is_terminal:
+            with self.console.status(escape(title)) as status:
+                yield lambda text: status.update(f"{escape(title)}: {escape(text)}")
+        else:
+            yield seldom(lambda text: self.note(f"{title + ':':<10} {text} ..."))
+
+    def ended(self, phase: PhaseTime) -> None:
+        """Say what came of a phase."""
+        self.note(f"{phase.title + ':':<10} {phase.outcome} ({phase.seconds:.1f} s)")
+
+
+def seldom(show: Show, *, interval: float = _LOG_INTERVAL) -> Show:
+    """Return what shows no more than once in so many seconds, and nothing in the first."""
+    said = time.monotonic()
+
+    def sometimes(text: str) -> None:
+        nonlocal said
+        if time.monotonic() - said >= interval:
+            said = time.monotonic()
+            show(text)
+
+    return sometimes
