@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """A run as JUnit XML, in the dialect that Jenkins and GitLab read (junit-xml's). Pure.
 
-One `<testsuite>` a run, so that the files of several runs merge by concatenation. A test's
-`classname` is `KERNEL.suite` and its `name` the id within the suite: both stay the same between
-runs, which is what CI compares by.
+One `<testsuite>` a run, so that several runs are one document by putting theirs side by side. A
+test's `classname` is `KERNEL.suite` (of a matrix `CELL.suite`) and its `name` the id within the
+suite: both stay the same between runs, which is what CI compares by.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import junit_xml
 
@@ -14,8 +14,17 @@ from harness.legible import legible, legible_line
 from harness.results import RunResult, Status, TestResult
 
 
-def to_xml(result: RunResult, *, environment: Mapping[str, str], started: str) -> str:
-    """Return the text of junit.xml.
+def to_xml(suites: Sequence[junit_xml.TestSuite]) -> str:
+    """Return the text of junit.xml."""
+    # Text whose declaration names no encoding, which means UTF-8, as it will be written.
+    xml: str = junit_xml.to_xml_report_string(suites)
+    return xml
+
+
+def run_suite(
+    result: RunResult, *, environment: Mapping[str, str], started: str, name: str | None = None
+) -> junit_xml.TestSuite:
+    """Return a run as a suite.
 
     FAIL, TIMEOUT and DIRTY become `<failure>`, what was not judged becomes `<error>`, SKIP
     `<skipped>`; an XFAIL is a pass that says so in its output.
@@ -24,17 +33,31 @@ def to_xml(result: RunResult, *, environment: Mapping[str, str], started: str) -
         result: the run.
         environment: facts about it, as `<properties>`.
         started: its start, ISO 8601.
+        name: of the cell; None for the kernel's.
     """
-    suite = junit_xml.TestSuite(
-        legible_line(f"udmabuf_iov {result.kernel}"),
-        test_cases=[_case(result.kernel, test) for test in result.tests],
+    name = name or result.kernel
+    return junit_xml.TestSuite(
+        legible_line(f"udmabuf_iov {name}"),
+        test_cases=[_case(name, test) for test in result.tests],
         timestamp=legible_line(started),
         properties={legible_line(key): legible_line(value) for key, value in environment.items()},
         stdout=legible("\n".join([*_ends(result), *result.problems])),
     )
-    # Returns text whose declaration names no encoding, which means UTF-8, as it will be written.
-    xml: str = junit_xml.to_xml_report_string([suite])
-    return xml
+
+
+def error_suite(name: str, error: str, *, started: str) -> junit_xml.TestSuite:
+    """Return a cell that could not be run as a suite with one `<error>`.
+
+    Args:
+        name: of the cell.
+        error: why, one line.
+        started: start of the matrix run, ISO 8601.
+    """
+    case = junit_xml.TestCase("run", classname=legible_line(f"{name}.matrix"))
+    case.add_error_info(legible_line(error), error_type="error")
+    return junit_xml.TestSuite(
+        legible_line(f"udmabuf_iov {name}"), test_cases=[case], timestamp=legible_line(started)
+    )
 
 
 def _ends(result: RunResult) -> list[str]:

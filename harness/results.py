@@ -43,6 +43,24 @@ class Status(StrEnum):
         """Whether a test came to a verdict of its own; the rest is exit status 2."""
         return self.good or self in (Status.DIRTY, Status.FAIL, Status.TIMEOUT)
 
+    @property
+    def words(self) -> str:
+        """What is said of tests that ended so, behind their number."""
+        return _WORDS[self]
+
+
+_WORDS = {
+    Status.PASS: "passed",
+    Status.XFAIL: "failed as expected",
+    Status.SKIP: "skipped",
+    Status.DIRTY: "left dirt",
+    Status.FAIL: "failed",
+    Status.TIMEOUT: "timed out",
+    Status.MISSING: "missing",
+    Status.CRASHED: "crashed",
+    Status.ERROR: "could not be judged",
+}
+
 
 class VmExit(StrEnum):
     """How a VM ended.
@@ -174,6 +192,10 @@ class RunResult:
 
     def to_json(self) -> str:
         """Encode as the text of results.json."""
+        return jsonfile.dump(self.document())
+
+    def document(self) -> dict[str, object]:
+        """Return the content of results.json."""
         tests = [
             {
                 "id": test.id,
@@ -186,19 +208,17 @@ class RunResult:
             }
             for test in self.tests
         ]
-        return jsonfile.dump(
-            {
-                "schema": SCHEMA,
-                "kernel": self.kernel,
-                "release": self.release,
-                "accelerator": self.accelerator,
-                "exit_status": self.exit_status,
-                "vms": [vm_document(vm) for vm in self.vms],
-                "counts": {status: count for status, count in self.counts.items()},
-                "problems": self.problems,
-                "tests": tests,
-            }
-        )
+        return {
+            "schema": SCHEMA,
+            "kernel": self.kernel,
+            "release": self.release,
+            "accelerator": self.accelerator,
+            "exit_status": self.exit_status,
+            "vms": [vm_document(vm) for vm in self.vms],
+            "counts": {status: count for status, count in self.counts.items()},
+            "problems": self.problems,
+            "tests": tests,
+        }
 
     @classmethod
     def from_json(cls, text: str, *, source: str) -> "RunResult":

@@ -128,8 +128,8 @@ def rejudge(run: Path, decode: Decode | None = None) -> RunResult:
     manifest = load_manifest(run)
     result = _judge(run, manifest, decode or str)
     jsonfile.write_text(run / VERDICTS, result.to_json())
-    xml = junit.to_xml(result, environment=_environment(manifest), started=manifest.started)
-    jsonfile.write_text(run / JUNIT, xml)
+    suite = junit.run_suite(result, environment=environment(manifest), started=manifest.started)
+    jsonfile.write_text(run / JUNIT, junit.to_xml([suite]))
     return result
 
 
@@ -201,7 +201,7 @@ def chunks(path: Path) -> Iterator[bytes]:
         raise HarnessError(f"{path}: cannot read: {error.strerror}") from None
 
 
-def _environment(manifest: Manifest) -> dict[str, str]:
+def environment(manifest: Manifest) -> dict[str, str]:
     """Return the facts that a report repeats, by name."""
     names = (
         "release",

@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.junit import to_xml
+from harness.junit import error_suite, run_suite, to_xml
 from harness.results import RunResult, Status, TestResult, VmEnd, VmExit
 
 ANY_TEXT = st.text(st.characters(exclude_categories=()))
@@ -25,7 +25,8 @@ def suite_of(*tests: TestResult, problems: tuple[str, ...] = (), **facts: str) -
         problems=problems,
     )
     # Bytes: a parser that is given text would not see a wrong encoding.
-    xml = to_xml(run, environment=facts, started="2026-08-01T12:00:00+00:00").encode()
+    suite = run_suite(run, environment=facts, started="2026-08-01T12:00:00+00:00")
+    xml = to_xml([suite]).encode()
     root = ET.fromstring(xml)
     assert root.tag == "testsuites"
     (suite,) = root
@@ -112,3 +113,23 @@ def test_any_text_is_valid_xml(
     assert suite.get("tests") == "1"
     assert int(suite.get("failures", "")) + int(suite.get("errors", "")) == (not status.good)
     assert int(suite.get("skipped", "")) == (status is Status.SKIP)
+
+
+def test_cells_stand_side_by_side_under_their_own_names() -> None:
+    run = RunResult(
+        kernel="6.12",
+        release=None,
+        accelerator="tcg",
+        vms=(),
+        tests=(TestResult(id="mmap:a.b", status=Status.PASS),),
+    )
+    suites = [
+        run_suite(run, environment={}, started="2026-08-01T12:00:00+00:00", name="6.12-builtin"),
+        error_suite("7.3", "no kernel\x00 7.3", started="2026-08-01T12:00:00+00:00"),
+    ]
+    root = ET.fromstring(to_xml(suites))
+    assert (root.get("tests"), root.get("errors")) == ("2", "1")
+    names = [(case.get("classname"), case.get("name")) for case in root.iter("testcase")]
+    assert names == [("6.12-builtin.mmap", "a.b"), ("7.3.matrix", "run")]
+    (error,) = root.iter("error")
+    assert error.get("message") == "no kernel\\x00 7.3"
