@@ -31,17 +31,6 @@ _STYLES = {
     Status.CRASHED: "bold magenta",
     Status.ERROR: "bold magenta",
 }
-_WORDS = {
-    Status.PASS: "passed",
-    Status.XFAIL: "failed as expected",
-    Status.SKIP: "skipped",
-    Status.DIRTY: "left dirt",
-    Status.FAIL: "failed",
-    Status.TIMEOUT: "timed out",
-    Status.MISSING: "missing",
-    Status.CRASHED: "crashed",
-    Status.ERROR: "could not be judged",
-}
 # Lines of explanation shown of one test; the log has all.
 _LINES = 8
 # An id that is longer than this does not push all other rows aside.
@@ -179,7 +168,7 @@ def _summary(result: RunResult) -> Text:
     words = Text()
     for status, count in sorted(result.counts.items(), key=lambda item: item[0].good):
         words.append(", " if words else "")
-        words.append(f"{count} {_WORDS[status]}", style=_STYLES[status])
+        words.append(f"{count} {status.words}", style=_STYLES[status])
     if not words:
         words.append("no tests", style="bold magenta")
     kernel = result.kernel
