@@ -32,6 +32,7 @@ from harness.place import Place
 from harness.progress import Progress
 from harness.results import RunResult, VmEnd, VmExit
 from harness.rundir import rejudge
+from harness.scratch import scratch_folder
 from harness.vm import VmConfig, run_vm
 from harness.warm import run_warm
 
@@ -81,13 +82,13 @@ def bench(place: Place, kernel_name: str, *, rounds: int) -> int:
     ready = runner.prepare(place, kernel_name)
     shelf = place.cache / _SHELF
     with (
-        tempfile.TemporaryDirectory(prefix="harness-bench-") as scratch,
+        scratch_folder() as scratch,
         locked(shelf, waiting=partial(place.progress.note, "waiting for another bench")),
     ):
-        quiet = replace(place, progress=Progress(Console(quiet=True)), runs=Path(scratch, "runs"))
+        quiet = replace(place, progress=Progress(Console(quiet=True)), runs=scratch / "runs")
         try:
             contests = (
-                *_vms(quiet, ready, Path(scratch)),
+                *_vms(quiet, ready, scratch),
                 *_checks(quiet, ready, kernel_name),
             )
             samples = _race(place, contests, rounds)

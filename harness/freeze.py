@@ -7,7 +7,6 @@ import os
 import secrets
 import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from harness.guesttool import guest_tool
 from harness.initramfs import make_initramfs
 from harness.listener import BootError, listening
 from harness.run import Spawner
+from harness.scratch import scratch_folder
 from harness.snapshot import RESULTS, Snapshot, SnapshotError, extents, measure
 from harness.vm import VmConfig, vng_argv
 from harness.vngline import transform
@@ -188,10 +188,10 @@ def _get_ready(
 @contextmanager
 def scratch() -> Iterator[Path]:
     """Give a folder for one VM, with the folders in it that virtme-ng needs."""
-    with tempfile.TemporaryDirectory(prefix="harness-") as name:
+    with scratch_folder() as folder:
         for private in ("home", "tmp", "root"):
-            Path(name, private).mkdir()
-        yield Path(name)
+            (folder / private).mkdir()
+        yield folder
 
 
 def _own_parameters(argv: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ interrupts off, nothing is answered, and it gets an NMI from outside: the kernel
 (`unknown_nmi_panic`) and says where it was. Documentation/admin-guide/sysrq.rst.
 """
 
-import tempfile
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +16,7 @@ from pexpect.fdpexpect import fdspawn
 
 from harness.listener import listening
 from harness.qmp import Monitor, QmpError
+from harness.scratch import scratch_folder
 
 # Begins the line above the answers in the console's file. What follows was provoked by the harness.
 ASKED = "[harness] asked:"
@@ -50,11 +50,11 @@ def interrogate(monitor: Monitor, console: Path, *, slowness: float) -> bool | N
     """
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="harness-") as folder,
-            listening(Path(folder, "console")) as listener,
+            scratch_folder() as folder,
+            listening(folder / "console") as listener,
             console.open("ab", buffering=0) as log,
         ):
-            monitor.redirect_console(Path(folder, "console"))
+            monitor.redirect_console(folder / "console")
             # QEMU has connected by now: it would have refused otherwise.
             connection, _ = listener.accept()
             with connection:

@@ -6,7 +6,6 @@ one takes on this host: both are measured by the same boots.
 """
 
 import secrets
-import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from harness.kernel import Kernel
 from harness.progress import Progress
 from harness.results import VmEnd, VmExit
 from harness.run import Spawner
+from harness.scratch import scratch_folder
 from harness.vm import VmConfig, boot_once
 from harness.watch import Deadlines
 
@@ -91,5 +91,5 @@ def _boot(
 ) -> VmEnd:
     config = VmConfig(kernel=kernel, accelerator=accelerator, deadlines=deadlines)
     plan = Plan(nonce=secrets.token_hex(16))
-    with tempfile.TemporaryDirectory(prefix="harness-probe-") as folder:
-        return boot_once(config, plan, folder=Path(folder), spawner=spawner).end
+    with scratch_folder() as folder:
+        return boot_once(config, plan, folder=folder, spawner=spawner).end

@@ -5,7 +5,6 @@ import shlex
 import shutil
 import socket
 import sys
-import tempfile
 import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from harness import runner
 from harness.errors import HarnessError
 from harness.guestroot import Load, Plan, SuiteRun, make_guest_root
 from harness.place import Place
+from harness.scratch import scratch_folder
 from harness.vm import VmConfig, machine_argv
 
 _DATA = Path(__file__).parent
@@ -52,7 +52,7 @@ def shell(place: Place, kernel_name: str, *, gdb: bool) -> None:
         accelerator=ready.accelerator,
         cmdline=(*runner.cmdline(ready.kernel), *(("nokaslr",) if gdb else ())),
     )
-    with tempfile.TemporaryDirectory(prefix="harness-") as scratch:
+    with scratch_folder() as scratch:
         root = Path(scratch, "root")
         _fill(root, place, ready, port)
         served = () if port is None else (f"--qemu-opts=-gdb tcp:127.0.0.1:{port}",)

@@ -6,7 +6,6 @@ stderr and which goes straight to a file from the first byte; and the results, o
 port of our own, connected to a socket that watch.py reads (the framing is in transcript.py).
 """
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from harness.listener import BootError, listening
 from harness.qmp import monitored
 from harness.results import VmEnd, VmExit
 from harness.run import Spawner
+from harness.scratch import scratch_folder
 from harness.vngline import UNSAFE
 from harness.watch import REAL_MACHINE, Deadlines, Watch
 
@@ -203,7 +203,7 @@ def boot_once(
             raise BootError(
                 f"{tool} not found on PATH", hint="run ci/install-deps, or `make check`"
             )
-    with tempfile.TemporaryDirectory(prefix="harness-") as scratch:
+    with scratch_folder() as scratch:
         root, results, qmp = (Path(scratch, name) for name in ("root", "results", "qmp"))
         argv = vng_argv(config, root=root, results=results, qmp=qmp)
         for private in ("home", "tmp"):

@@ -12,7 +12,6 @@ import os
 import secrets
 import shutil
 import stat
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +27,7 @@ from harness.listener import BootError, listening
 from harness.qmp import QmpError, monitored
 from harness.results import VmEnd, VmExit
 from harness.run import Spawner
+from harness.scratch import scratch_folder
 from harness.slots import discard, prune, slot_of, using
 from harness.snapshot import Snapshot, SnapshotError, load_snapshot, save_manifest
 from harness.vm import VmConfig, VmOutcome, run_vm
@@ -123,8 +123,8 @@ def _prove(snapshot: Snapshot, config: VmConfig, spawner: Spawner) -> None:
         SnapshotError: they do not.
     """
     plan = Plan(nonce=secrets.token_hex(16))
-    with tempfile.TemporaryDirectory(prefix="harness-") as folder:
-        end = _restore(snapshot, config, plan, folder=Path(folder), spawner=spawner).end
+    with scratch_folder() as folder:
+        end = _restore(snapshot, config, plan, folder=folder, spawner=spawner).end
     if end.exit is not VmExit.CLEAN:
         raise SnapshotError(f"a fresh snapshot does not work: {end.describe()}")
 
