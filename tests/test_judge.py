@@ -476,6 +476,29 @@ def test_a_kernel_message_is_dirt_unless_it_is_benign(message: str, status: Stat
     assert (message in two.reason) == (status is Status.DIRTY)
 
 
+@pytest.mark.parametrize(("said", "kept"), [(60, 60), (61, 61), (62, 61)])
+def test_lines_are_left_out_of_what_is_too_long(said: int, kept: int) -> None:
+    words = "".join(f"# m.c:{at}:two:{'x' * 400}\n" for at in range(said))
+    output = f"TAP version 13\n1..2\nok 1 a.one\n#  RUN  a.two ...\n{words}not ok 2 a.two\n"
+    text = stream(("mmap", output, 1), ("sg", SG, 0))
+    lines = only(judge(EXPECTED, parse(text, NONCE), CLEAN), "mmap:a.two").lines
+    assert len(lines) == kept
+    assert [line for line in lines if "left out" in line] == (
+        [] if said <= 60 else [f"... {said - 60} lines left out ..."]
+    )
+    assert {len(line) for line in lines if "left out" not in line} == {400}
+
+
+@pytest.mark.parametrize(("wrong", "lines"), [(20, 20), (21, 21), (25, 21)])
+def test_of_many_problems_the_first_are_told(wrong: int, lines: int) -> None:
+    # Each is out of order; that there are more than the plan says is one problem beside.
+    bad = "".join(f"ok {500 + 2 * at} a.one\n" for at in range(wrong - 1))
+    text = stream(("mmap", MMAP + bad, 0), ("sg", SG, 0))
+    said = judge(EXPECTED, parse(text, NONCE), CLEAN).problems
+    assert len(said) == lines
+    assert ("more of these" in said[-1]) == (wrong > 20)
+
+
 def test_a_taint_is_not_charged_twice() -> None:
     text = stream(("mmap", MMAP, 0), ("sg", SG, 0), end=4096 + 512)
     judgement = judge(EXPECTED, parse(text, NONCE), CLEAN, blames=WARNED)
