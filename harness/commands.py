@@ -4,9 +4,9 @@
 import argparse
 from functools import partial
 
-from harness import benchmark, doctoring, runner
-from harness.capacity import default_jobs
+from harness import benchmark, doctoring, known, runner
 from harness.canarycheck import run_canaries
+from harness.capacity import default_jobs
 from harness.export import export as export_suites
 from harness.lint import lint as run_lint
 from harness.lintreport import print_lint
@@ -20,11 +20,19 @@ from harness.table import print_run
 
 
 def check(arguments: argparse.Namespace, place: Place) -> int:
-    """`harness check`: 0 all passed, 1 a test failed, 2 not everything could be judged."""
+    """`harness check`: 0 all passed, 1 a test failed, 2 not everything could be judged.
+
+    Mainline's driver need not pass, but do what is known of it: 1 is a difference.
+    """
     kernel = arguments.kernel or runner.default_kernel(place)
     result, folder = runner.check(place, kernel, _options(arguments))
     print_run(result, folder, place.progress.console, verbose=arguments.verbose)
-    return result.exit_status
+    if arguments.driver != "builtin" or result.release is None:
+        return result.exit_status
+    comparison = known.compare(result.tests, known.of_checkout(place.source), result.release)
+    for line in known.words(comparison):
+        place.progress.console.print(line, markup=False, highlight=False)
+    return 2 if result.exit_status == 2 else comparison.exit_status
 
 
 def watch(arguments: argparse.Namespace, place: Place) -> int:
@@ -122,6 +130,8 @@ def mutate(arguments: argparse.Namespace, place: Place) -> int:
         only=tuple(arguments.only),
         since=arguments.since,
         quick=arguments.quick,
+        auto=arguments.auto,
+        sample=arguments.sample,
     )
     if arguments.list:
         list_mutants(place, choice)

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0
+"""known.py: a control that is not red where it must be, or red where it must not, is told."""
+
+from pathlib import Path
+
+import pytest
+
+from harness.known import Known, KnownError, compare, load_known, of_checkout, words
+from harness.results import Status, TestResult
+
+ROOT = Path(__file__).parents[1]
+RACE = Known(of="2.4a", wrong="A race.", bug=True, kernels=("6.12",), tests=("a:race.*",))
+SLOW = Known(of="", wrong="It is slow.", bug=False, kernels=("6.12", "7.3"), tests=("a:slow.x",))
+RELEASE = "6.12.117+deb12-amd64"
+
+
+def result(id_: str, status: Status) -> TestResult:
+    return TestResult(id=id_, status=status)
+
+
+def test_all_as_known() -> None:
+    tests = [
+        result("a:race.x", Status.FAIL),
+        result("a:race.y", Status.DIRTY),
+        result("a:race.z", Status.SKIP),
+        result("a:slow.x", Status.FAIL),
+        result("a:good", Status.PASS),
+    ]
+    comparison = compare(tests, (RACE, SLOW), RELEASE)
+    assert comparison.exit_status == 0
+    assert words(comparison) == (
+        "bug    2 of 2   red  A race.",
+        "way    1 of 1   red  It is slow.",
+        "known of mainline's driver here: bugs 1, ways of its own 1; all shown, and nothing else",
+    )
+
+
+def test_a_test_that_misses_a_bug_is_a_difference() -> None:
+    tests = [result("a:race.x", Status.FAIL), result("a:race.y", Status.PASS)]
+    comparison = compare(tests, (RACE,), RELEASE)
+    assert comparison.exit_status == 1
+    assert "difference: a:race.y passes, but detects what is there" in words(comparison)
+    assert words(comparison)[-1].endswith("not as known")
+
+
+@pytest.mark.parametrize("status", [Status.FAIL, Status.CRASHED])
+def test_red_without_a_reason_is_a_difference(status: Status) -> None:
+    tests = [result("a:race.x", Status.FAIL), result("a:good", status)]
+    comparison = compare(tests, (RACE,), RELEASE)
+    assert comparison.exit_status == 1
+    assert comparison.strange == ("a:good",)
+
+
+def test_a_bug_of_another_kernel_explains_nothing() -> None:
+    comparison = compare([result("a:race.x", Status.FAIL)], (RACE, SLOW), "7.3.4+deb13-amd64")
+    assert comparison.strange == ("a:race.x",)
+
+
+def test_what_did_not_run_is_no_difference() -> None:
+    tests = [result("a:race.x", Status.SKIP), result("a:good", Status.PASS)]
+    assert compare(tests, (RACE, SLOW), RELEASE).exit_status == 0
+
+
+def test_every_unfixed_bug_of_the_notes_has_a_test() -> None:
+    """2.4e needs 2^21 pins, and 2.4h accounting, which mainline has none of: no test runs there."""
+    told = {word.strip() for one in of_checkout(ROOT) for word in one.of.split(",")}
+    assert {f"2.4{letter}" for letter in "abcdfgi"} <= told
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('[[known]]\nwrong = "x"\ntests = ["a:b"]', "kernels: expected a list of strings, but"),
+        ('[[known]]\nwrong = "x"\nkernels = ["6.12"]\ntests = ["a:c*"]', "globs that match a test"),
+        ('[[known]]\nwrong = "x"\nkernels = ["6.12"]\ntests = ["a:b"]\nbugs = true', "no such key"),
+        ("x = ", "not TOML"),
+    ],
+)
+def test_a_file_that_is_wrong(text: str, complaint: str, tmp_path: Path) -> None:
+    (tmp_path / "known.toml").write_text(text)
+    with pytest.raises(KnownError, match=complaint):
+        load_known(tmp_path / "known.toml", ["a:b"])
