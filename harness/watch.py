@@ -6,6 +6,7 @@ import os
 import re
 import select
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Callable
@@ -18,6 +19,7 @@ import pexpect
 from pexpect.fdpexpect import fdspawn
 from pexpect.spawnbase import SpawnBase
 
+from harness.guestclock import GuestClock
 from harness.interrogate import interrogate
 from harness.qmp import Monitor
 from harness.results import VmEnd, VmExit
@@ -26,6 +28,9 @@ from harness.results import VmEnd, VmExit
 _LINE = re.compile(rb"\A(?:[^\n]{4096}|[^\n]*\n)")
 _PANIC = re.compile(rb"\] (Kernel panic - not syncing: [^\r\n]*)")
 _SPEED = re.compile(rb" hello \S+ [0-9.]+ ([0-9]+(?:\.[0-9]+)?)\s*$")
+# Of a test that may take longer than most, in seconds on a real machine.
+_RUN = b"#  RUN "
+_LONGER = re.compile(rb"#  PATIENCE +\S+ ([0-9]{1,4})\s*\Z")
 # What QEMU says of its own accord: its stderr is the console's file.
 _QEMU_SAYS = re.compile(r"(?:\S*/)?qemu(?:-system-\w+)?: .*")
 # Why QEMU ended (ShutdownCause, qapi/run-state.json), as far as a guest or the host causes it.
@@ -42,12 +47,14 @@ _CAUSES = {
 class Deadlines:
     """How long a VM may take, in seconds, on a real machine under KVM.
 
-    A watch multiplies them by how much slower its VM is.
+    A watch multiplies them by how much slower its VM is, and does not count what the VM waits for a
+    CPU of this host (guestclock.py).
 
     Attributes:
         boot: from start to the guest's hello.
-        silence: after hello, without a line on the results channel. The console does not count: a
-            kernel that hangs may complain there for ever.
+        silence: after hello, without a line on the results channel, plus what a test announces that
+            may take longer than most. The console does not count: a kernel that hangs may complain
+            there for ever.
         total: from hello to end.
         power_off: from the results channel's end to QEMU's.
     """
@@ -59,13 +66,16 @@ class Deadlines:
 
 
 # The figures for a real machine. boot: it takes 1 s, a kernel with every debug option ten times
-# as long, and a busy host is as bad again. silence: a test's own timeout is 3 s
-# (kselftest_harness.h), a specification may ask for 30 s, plus what the guest takes to kill it and
-# say so. total: all tests take ten seconds, and some may run into their timeouts.
-REAL_MACHINE = Deadlines(boot=30, silence=45, total=300)
+# as long, and a busy host is as bad again. silence: a test's own timeout is 3 s, and to kill it and
+# say so takes 1 s (kselftest_harness.h), all of it up to four times as long by this clock if the
+# host was busy while the guest measured; longer ones are announced. total: all tests take ten
+# seconds, and some may run into their timeouts.
+REAL_MACHINE = Deadlines(boot=30, silence=20, total=300)
 # Bytes on the results channel. All tests together say less than one MiB; a test that talks without
 # end must fill neither the disk nor the reader's day.
 _MOST_RESULTS = 16 << 20
+# Of the time, which a guest has had while it booted.
+_LEAST_SHARE = 0.25
 
 
 class Watch:
@@ -107,12 +117,16 @@ class Watch:
         self._deadlines = deadlines
         self._slowness = slowness
         self._boot = deadlines.boot * slowness if boot is None else boot
+        self._clock = GuestClock()
+        self._begun = self._clock.now()
         self._console = console
         self._chatter = chatter
         self._hello = f"@{nonce} hello ".encode()
         self._end = f"@{nonce} end ".encode()
         self._on_line = on_line
-        self._heard = self.start
+        self._heard = self._begun
+        self._hailed = self._begun
+        self._longer = 0
         self._said = 0
         self._ended = False
 
@@ -146,7 +160,10 @@ class Watch:
         while not self._connected(listener):
             if self._patience() == 0 and self._out_of_patience():
                 return None
-        return listener.accept()[0]
+        connection, _ = listener.accept()
+        if pid := _peer(connection):
+            self._clock.follow(pid)
+        return connection
 
     def _to_the_end(
         self,
@@ -197,13 +214,20 @@ class Watch:
         return bool(ready)
 
     def _line(self, line: bytes) -> None:
-        now = time.monotonic()
-        self._heard = now
+        self._heard = self._clock.now()
         self._said += len(line)
         if self.boot_seconds is None and self._hello in line:
-            self.boot_seconds = now - self.start
+            self.boot_seconds = time.monotonic() - self.start
+            self._hailed = self._heard
             if told := _SPEED.search(line):
-                self._slowness = max(1.0, float(told[1]))
+                # The guest's clock went on while it waited for a CPU, which its own timeouts need
+                # and ours do not; but those have to come first.
+                share = max(self._clock.share(), _LEAST_SHARE)
+                self._slowness = max(1.0, float(told[1]) * share)
+        if line.startswith(_RUN):
+            self._longer = 0
+        elif longer := _LONGER.match(line):
+            self._longer = int(longer[1])
         self._ended = self._ended or self._end in line
         self._on_line(line)
 
@@ -211,22 +235,21 @@ class Watch:
         """When which patience ends: time, class, and words for it."""
         if self.boot_seconds is None:
             words = f"no userspace within {self._boot:.0f} s"
-            return [(self.start + self._boot, VmExit.NEVER_BOOTED, words)]
-        silence = self._deadlines.silence * self._slowness
+            return [(self._begun + self._boot, VmExit.NEVER_BOOTED, words)]
+        silence = (self._deadlines.silence + self._longer) * self._slowness
         total = self._deadlines.total * self._slowness
-        done = self.start + self.boot_seconds + total
         return [
-            (done, VmExit.DEADLINE, f"not done {total:.0f} s after it was booted"),
+            (self._hailed + total, VmExit.DEADLINE, f"not done {total:.0f} s after it was booted"),
             (self._heard + silence, VmExit.SILENT, f"no result for {silence:.0f} s"),
         ]
 
     def _patience(self) -> float:
         """Seconds until the next limit could be reached."""
-        return max(0.0, min(limit for limit, _, _ in self._limits()) - time.monotonic())
+        return max(0.0, min(limit for limit, _, _ in self._limits()) - self._clock.now())
 
     def _out_of_patience(self) -> tuple[VmExit, str] | None:
         """Which limit has been reached, if any."""
-        now = time.monotonic()
+        now = self._clock.now()
         for limit, exit_, words in self._limits():
             if now >= limit:
                 return exit_, f"{words}; {self.last_words()}"
@@ -267,6 +290,15 @@ class Watch:
         said += [f"QEMU said: {line}" for line in qemu[-1:]]
         said += [f"vng said: {line}" for line in chatter[-1:]]
         return "; ".join(said)
+
+
+def _peer(connection: socket.socket) -> int:
+    """Return the process that has connected a Unix socket, 0 if it is this one: unix(7)."""
+    credentials = connection.getsockopt(
+        socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")
+    )
+    pid: int = struct.unpack("3i", credentials)[0]
+    return 0 if pid == os.getpid() else pid
 
 
 def _tail(file: Path) -> list[str]:

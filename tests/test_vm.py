@@ -3,11 +3,14 @@
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from harness import watch
 from harness.accel import Accelerator
+from harness.guestclock import GuestClock
 from harness.guestroot import GuestRootError, Load, Plan, SuiteRun
 from harness.interrogate import ASKED
 from harness.kernel import Kernel
@@ -176,6 +179,54 @@ def test_after_hello_patience_is_what_the_guest_needs(
 ) -> None:
     end = replay(
         "silent", tmp_path, Deadlines(boot=5, silence=0.1, total=60), SLOW, FAKE_SPEED=speed
+    )
+    assert end.detail.startswith(f"no result for {seconds} s; last on the console: ")
+
+
+@pytest.mark.parametrize(("second", "seconds"), [({}, 1), ({"FAKE_FILE": ""}, 0)])
+def test_a_test_announces_that_it_takes_long(
+    second: dict[str, str], seconds: int, tmp_path: Path
+) -> None:
+    end = replay("patient", tmp_path, Deadlines(boot=30, silence=0.2, total=60), TCG, **second)
+    assert end.detail.startswith(f"no result for {seconds} s; last on the console: ")
+
+
+class Leaping(GuestClock):
+    """Leaps forward once it knows whom it is for, in time for a host that is in a hurry."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self._leap = seconds
+        self._known = False
+
+    def follow(self, pid: int) -> None:
+        super().follow(pid)
+        self._known = Path(f"/proc/{pid}/task").is_dir()
+
+    def now(self) -> float:
+        self._now += self._leap if self._known else 0
+        return super().now()
+
+    def share(self) -> float:
+        return 1.0
+
+
+@pytest.mark.parametrize(("leap", "exit_"), [(0, VmExit.CLEAN), (1000, VmExit.SILENT)])
+def test_patience_is_the_vm_s_time_and_not_the_wall_s(
+    leap: float, exit_: VmExit, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(watch, "GuestClock", partial(Leaping, leap))
+    end = replay("slow", tmp_path, Deadlines(boot=10**6, silence=900, total=10**6))
+    assert end.exit is exit_
+
+
+@pytest.mark.parametrize(("share", "seconds"), [(1.0, 2), (0.5, 1), (0.0, 0)])
+def test_what_the_guest_measured_on_a_busy_host_is_corrected(
+    share: float, seconds: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(GuestClock, "share", lambda clock: share)
+    end = replay(
+        "silent", tmp_path, Deadlines(boot=30, silence=0.1, total=60), TCG, FAKE_SPEED="17.0"
     )
     assert end.detail.startswith(f"no result for {seconds} s; last on the console: ")
 

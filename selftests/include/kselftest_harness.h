@@ -584,6 +584,9 @@ __ksft_run(struct __test_metadata *test, const void *variant, int scale, const c
 	bool stuck = false;
 
 	__ksft_print("#  RUN           %s ...", id);
+	/* Whoever waits for the next line need not expect it sooner. */
+	if (test->timeout > TEST_TIMEOUT_DEFAULT && ksft_watches())
+		__ksft_print("#  PATIENCE      %s %d", id, test->timeout);
 	__ksft_dirt_mark(id);
 	verdict = __ksft_supervise(test, variant, scale, id, &stuck);
 	*over = stuck && ksft_watches();

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0
+"""Time as a VM had it: wall time, less what its busiest thread has waited for a CPU of this host.
+
+A deadline in wall time has to be long enough for the busiest host, and is then too long for an idle
+one. The kernel counts for each thread how long it was ready to run and was not run (schedstat,
+Documentation/scheduler/sched-stats.rst). A guest that loops has what it was given; one that sleeps
+for ever loses nothing, so that a hang of either kind is seen at the same time on any host.
+"""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+
+class GuestClock:
+    """A clock that stands still while a VM waits for a CPU.
+
+    Where the host's kernel does not count that, and before :meth:`follow`, it is the wall's.
+
+    Args:
+        proc: where the kernel tells of processes.
+        wall: seconds of wall time.
+    """
+
+    def __init__(self, *, proc: Path = _PROC, wall: Callable[[], float] = time.monotonic) -> None:
+        self._proc = proc
+        self._wall = wall
+        self._tasks: Path | None = None
+        self._waited: dict[str, int] = {}
+        self._seen = wall()
+        self._now = self._seen
+        self._since = (self._seen, self._now)
+
+    def follow(self, pid: int) -> None:
+        """Take the threads of this process for the VM's from now on."""
+        self.now()
+        self._tasks = self._proc / str(pid) / "task"
+        self._waited = self._read()
+        self._since = (self._seen, self._now)
+
+    def now(self) -> float:
+        """Return the time in seconds; it never goes back, and never runs faster than the wall's."""
+        wall, waited = self._wall(), self._read()
+        lost = max((ns - self._waited.get(thread, 0) for thread, ns in waited.items()), default=0)
+        passed = wall - self._seen
+        self._now += passed - min(max(lost / 1e9, 0.0), passed)
+        self._seen, self._waited = wall, waited
+        return self._now
+
+    def share(self) -> float:
+        """Return how much of the time since :meth:`follow` the VM could have run, 0 to 1."""
+        now = self.now()
+        wall, own = self._since
+        return (now - own) / (self._seen - wall) if self._seen > wall else 1.0
+
+    def _read(self) -> dict[str, int]:
+        """Return for each thread how long it has waited so far, ns."""
+        waited: dict[str, int] = {}
+        # The process has ended, or a thread has while it was looked at.
+        with suppress(OSError):
+            for folder in self._tasks.iterdir() if self._tasks else ():
+                with suppress(OSError, IndexError, ValueError):
+                    waited[folder.name] = int((folder / "schedstat").read_text().split()[1])
+        return waited
