@@ -1,10 +1,29 @@
 # SPDX-License-Identifier: GPL-2.0
 """Options and fixtures that several test files share."""
 
+import os
 from pathlib import Path
 
 import hypothesis
+import platformdirs
 import pytest
+from rich.console import Console
+
+from harness.kernels import KernelStore
+from harness.matrix import load_matrix
+from harness.progress import Progress
+from harness.run import Spawner
+
+# What it takes to build and run selftests of a kernel outside of its tree.
+_SELFTESTS = "tools/testing/selftests"
+KERNEL_FILES = (
+    *("scripts/subarch.include", f"{_SELFTESTS}/Makefile", f"{_SELFTESTS}/lib.mk"),
+    *(f"{_SELFTESTS}/{name}" for name in ("kselftest.h", "kselftest_harness.h")),
+    *(f"{_SELFTESTS}/kselftest/{name}" for name in ("runner.sh", "prefix.pl", "module.sh")),
+    *(f"{_SELFTESTS}/kselftest/{name}" for name in ("ktap_helpers.sh", "ksft.py")),
+    *(f"{_SELFTESTS}/drivers/dma-buf/{name}" for name in ("Makefile", "config", "udmabuf.c")),
+    f"{_SELFTESTS}/run_kselftest.sh",
+)
 
 # A slow machine fails no test: nothing here asserts wall time.
 hypothesis.settings.register_profile("harness", deadline=None)
@@ -35,3 +54,17 @@ class Golden:
 @pytest.fixture
 def golden(request: pytest.FixtureRequest) -> Golden:
     return Golden(request.config.getoption("--update-golden"))
+
+
+@pytest.fixture(scope="session")
+def kernel_source() -> Path:
+    """KERNEL_FILES in $KERNEL_SOURCE (a tree of any kernel), or of Debian's 6.12, fetched once."""
+    if given := os.environ.get("KERNEL_SOURCE"):
+        return Path(given)
+    store = KernelStore(
+        platformdirs.user_cache_path("udmabuf-harness"),
+        load_matrix(Path(__file__).parents[1] / "kconfigs" / "matrix.toml"),
+        Spawner(env=dict(os.environ)),
+        Progress(Console(quiet=True)),
+    )
+    return store.source_files("6.12", KERNEL_FILES)

@@ -112,7 +112,9 @@ def test_a_broken_driver_is_red(
 def test_the_built_in_driver_is_held_to_our_tests(tmp_path: Path) -> None:
     """Mainline's takes a read-only memfd for memory it may write to (notes/udmabuf.md 2.4)."""
     done = check(ROOT, tmp_path, "ioctl:create.*", "account:*", "--driver=builtin")
-    assert done.returncode == 1, done.stdout + done.stderr
+    # That is known of it, and nothing else is wrong here.
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "all shown, and nothing else" in done.stdout
     found = statuses(tmp_path)
     assert found["ioctl:create.memfd_read_only.answers"] == "fail"
     assert {status for id_, status in found.items() if id_.startswith("account:")} == {"skip"}

@@ -4,17 +4,12 @@ import re
 import shutil
 from pathlib import Path
 
-import platformdirs
 import pytest
 from elftools.elf.elffile import ELFFile
-from rich.console import Console
 
 from harness.errors import HarnessError
 from harness.generate import render
-from harness.kernels import KernelStore
 from harness.kselftest import CompileError, SelftestBuild, build
-from harness.matrix import load_matrix
-from harness.progress import Progress
 from harness.run import Spawner
 from harness.spec import load_specs
 from tests.conftest import Golden
@@ -169,29 +164,13 @@ def test_no_compiler(source: Path, tmp_path: Path) -> None:
     assert info.value.hint == "ci/install-deps installs what is missing"
 
 
-@pytest.fixture(scope="session")
-def kernel_headers() -> Path:
-    """The kernel's harness: $KERNEL_SELFTESTS (of any kernel), or Debian's 6.12, fetched once."""
-    if given := os.environ.get("KERNEL_SELFTESTS"):
-        return Path(given)
-    spawner = Spawner(env=dict(os.environ))
-    store = KernelStore(
-        platformdirs.user_cache_path("udmabuf-harness"),
-        load_matrix(ROOT / "kconfigs" / "matrix.toml"),
-        spawner,
-        Progress(Console(quiet=True)),
-    )
-    folder = "tools/testing/selftests"
-    names = (f"{folder}/kselftest.h", f"{folder}/kselftest_harness.h")
-    return store.source_files("6.12", names) / folder
-
-
 @pytest.mark.kernel
 @pytest.mark.parametrize("name", [*SUITES, "harness_selftest"])
 def test_suites_compile_against_the_kernels_harness(
-    name: str, kernel_headers: Path, tmp_path: Path
+    name: str, kernel_source: Path, tmp_path: Path
 ) -> None:
     """As in the kernel's tree: its kselftest_harness.h, its flags, no warning."""
+    kernel_headers = kernel_source / "tools/testing/selftests"
     if name == "harness_selftest":
         text = (ROOT / "tests" / "data" / "harness_selftest.c").read_text()
     else:
