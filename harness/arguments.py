@@ -23,6 +23,7 @@ examples:
   harness check                            the default kernel, all tests
   harness check --kernel 6.1 'mmap:*'      one family on Debian 12's kernel
   harness check --kernel ~/linux           your own built tree
+  harness check --kernel 6.12+debug        with KASAN, lockdep, ...: built here, once
   harness watch 'mmap:*'                   again on every save, showing what changed
   harness parse build/runs/latest          judge a run again, without a VM
   harness shell --gdb                      a VM to type in, and a debugger on it
@@ -93,11 +94,23 @@ def _watch(verbs: "_Verbs") -> None:
 
 
 def _kernels(verbs: "_Verbs") -> None:
-    kernels = verbs.add_parser("kernels", help="list the kernels that can be named, or fetch one")
-    what = kernels.add_subparsers(dest="what", metavar="fetch")
+    kernels = verbs.add_parser(
+        "kernels", help="list the kernels that can be named; fetch, build, export or import one"
+    )
+    what = kernels.add_subparsers(dest="what", metavar="COMMAND")
     fetch = what.add_parser("fetch", help="fetch a series from Debian's archive into the cache")
     fetch.add_argument("series", nargs="+", metavar="SERIES", help="such as 6.12")
     fetch.set_defaults(run=commands.fetch_kernels)
+    build = what.add_parser("build", help="build Debian's newest source, or a tree, with a profile")
+    build.add_argument("kernels", nargs="+", metavar="K", help="such as 6.12+debug, ~/linux+debug")
+    build.set_defaults(run=commands.build_kernels)
+    export = what.add_parser("export", help="write a kernel that was built here to one file")
+    export.add_argument("kernel", metavar="K", help="such as 6.12+debug")
+    export.add_argument("file", type=Path, metavar="FILE.tar.zst")
+    export.set_defaults(run=commands.export_kernel)
+    imported = what.add_parser("import", help="take such a file into the cache")
+    imported.add_argument("file", type=Path, metavar="FILE.tar.zst")
+    imported.set_defaults(run=commands.import_kernel)
     kernels.set_defaults(run=commands.list_kernels)
 
 
@@ -218,6 +231,14 @@ def _mutate(verbs: "_Verbs") -> None:
     )
     mutate.add_argument("--quick", action="store_true", help="only the subset for every change")
     mutate.add_argument(
+        "--auto",
+        action="store_true",
+        help="each small change that an operator makes of the driver, not those that were written",
+    )
+    mutate.add_argument(
+        "--sample", type=int, metavar="N", help="N of these, the same each time (default: all)"
+    )
+    mutate.add_argument(
         "--all-tests", action="store_true", help="run every test on each, not just the expected"
     )
     mutate.add_argument("--fresh", action="store_true", help="judge again what is known already")
@@ -243,5 +264,5 @@ def _kernel_option(parser: argparse.ArgumentParser) -> None:
         "--kernel",
         metavar="K",
         help="a series (see `harness kernels`), a built kernel tree, a vmlinuz with its modules"
-        " folder, or 'host' (default: the matrix's)",
+        " folder, or 'host' (default: the matrix's); SERIES+PROFILE and TREE+PROFILE are built",
     )

@@ -54,6 +54,7 @@ class Mutant:
         config: options that the kernel must have, with their values.
         quick: belongs to the subset for every change.
         files: of the driver, that the patch changes.
+        automatic: an operator made it (automutant.py), nobody wrote it.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Mutant:
     config: tuple[tuple[str, str], ...] = ()
     quick: bool = False
     files: tuple[str, ...] = ()
+    automatic: bool = False
 
     def missing(self, release: str, option: Callable[[str], str | None]) -> str | None:
         """Say what a kernel lacks for this mutant to mean anything; None if nothing.

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """Judge mutants: build each, run the tests that are expected to catch it, then the others.
 
-A mutant is caught when a test turns red that passes on the driver itself. A mutant that does not
-apply, does not compile or changes no code proves nothing, and neither does a VM that died of
-something else than its kernel's own complaint.
+A mutant is caught when a test turns red that passes on the driver itself: the first one ends the
+VM. A mutant that does not apply, does not compile or changes no code proves nothing, and neither
+does a VM that died, twice, of something else than its kernel's own complaint.
 """
 
 import hashlib
@@ -19,15 +19,16 @@ from queue import SimpleQueue
 from harness import runner
 from harness.cache import remove_tree
 from harness.errors import HarnessError
-from harness.kmod import ModuleBuild
+from harness.kmod import ModuleBuild, ModuleBuildError
 from harness.kselftest import Suite
+from harness.ktapline import classify
 from harness.mutant import FOLDER, Mutant
 from harness.mutantstate import Kept, State, make_key
 from harness.mutation import Mutation, MutationError, build, hash_sources, write_sources
 from harness.objcode import fingerprint
 from harness.place import Place
 from harness.results import RunResult, Status
-from harness.run import Leash
+from harness.run import Leash, LeashError
 from harness.rundir import rejudge
 from harness.runner import Ingredients, Options
 from harness.toolchain import kernel_id
@@ -36,9 +37,12 @@ from harness.verdict import Finding, Verdict
 # Builds of mutants do not push those of the driver out of the cache.
 _SHELF = "mutants/modules"
 _RED = (Status.FAIL, Status.TIMEOUT, Status.DIRTY)
-# One red test is enough: no need for VMs to run what a crash left over. But the first VM may have
-# been lost by accident.
-_MORE = 1
+# One red test is enough: no need for VMs to run what a crash left over.
+_MORE = 0
+# A VM may be lost by accident.
+_TRIES = 2
+# What may stand behind "not ok" and means no harm (harness/ktapline.py).
+_GOOD = ("SKIP", "TODO", "XFAIL")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +85,7 @@ class Bench:
             if not new:
                 return
             start = time.monotonic()
-            result = self._trial(place or self.place, self.ready.driver, new, "control")
+            result = self._judged(place or self.place, self.ready.driver, new, "control")
             for test in result.tests:
                 if not test.status.good:
                     why = f": {test.reason}" if test.reason else ""
@@ -105,15 +109,16 @@ class Bench:
         start = time.monotonic()
         place = replace(self.place, spawner=replace(self.place.spawner, leash=leash))
         mutant = mutation.mutant
+        found = partial(Finding, mutant=mutant)
         try:
             kept, expected = self._tests(mutation, folder, place)
+        except _VoidError as error:
+            return found(verdict=Verdict.VOID, reason=str(error))
         except MutationError as error:
-            return Finding(mutant=mutant, verdict=Verdict.UNJUDGED, reason=str(error))
+            return found(verdict=Verdict.UNJUDGED, reason=str(error))
         except HarnessError as error:
-            reason = f"{mutant.path}: {error}"
-            return Finding(mutant=mutant, verdict=Verdict.UNJUDGED, reason=reason)
-        return Finding(
-            mutant=mutant,
+            return found(verdict=Verdict.UNJUDGED, reason=f"{mutant.path}: {error}")
+        return found(
             verdict=Verdict.CAUGHT if kept.red else Verdict.SURVIVED,
             by=kept.red,
             expected=expected,
@@ -123,18 +128,20 @@ class Bench:
     def _tests(self, mutation: Mutation, folder: Path, place: Place) -> tuple[Kept, bool]:
         """Run the expected tests, and the others if these find nothing."""
         key = self._key(mutation.digest)
-        name = mutation.mutant.name
+        mutant = mutation.mutant
+        if mutant.automatic and (why := self.state.load_void(key)) is not None:
+            raise _VoidError(why)
         builder = _Once(partial(self._build, mutation, folder, place))
-        mine, others = split(self.ready.selftests.suites, mutation.mutant)
-        first = self._run(place, key, mine, builder, name)
+        mine, others = split(self.ready.selftests.suites, mutant)
+        first = self._run(place, key, mine, builder, mutant.name)
         if first.red and not self.all_tests:
             return first, True
         self.control(others, place)
-        rest = self._run(place, key, others, builder, name)
-        if not first.red and not rest.red and not first.green:
+        rest = self._run(place, key, others, builder, mutant.name)
+        if not first.red and not rest.red and not first.green and not mutant.automatic:
             raise HarnessError("every test that is expected to catch it was skipped")
         both = replace(rest, red=(*first.red, *rest.red), green=first.green + rest.green)
-        return both, bool(first.red)
+        return both, bool(first.red) or mutant.automatic
 
     def _run(
         self, place: Place, key: str, suites: Sequence[Suite], builder: "_Once", name: str
@@ -143,29 +150,56 @@ class Bench:
         kept = self.state.load(key, self._digests(suites))
         if kept is not None:
             return kept
+        driver = builder.get()
         start = time.monotonic()
-        result = self._trial(place, builder.get(), suites, name)
-        if not any(test.status in _RED for test in result.tests):
-            for test in result.tests:
-                if not test.status.good:
-                    where = self._folder(place, name) / "latest"
-                    raise HarnessError(f"{test.id}: {test.status}: {test.reason}; see {where}")
+        result = self._judged(place, driver, suites, name)
         return self._save(key, suites, result, start=start)
+
+    def _judged(
+        self, place: Place, driver: ModuleBuild, suites: Sequence[Suite], name: str
+    ) -> RunResult:
+        """Run tests on a driver until each has a verdict, or one is red: at most twice.
+
+        Raises:
+            HarnessError: both runs were lost; it says what became of each.
+        """
+        remove_tree(self._folder(place, name))
+        lost: list[str] = []
+        while len(lost) < _TRIES:
+            try:
+                result = self._trial(place, driver, suites, name)
+            except LeashError:
+                raise
+            except HarnessError as error:
+                lost.append(str(error))
+                continue
+            bad = [test for test in result.tests if not test.status.good]
+            if not bad or any(test.status in _RED for test in bad):
+                return result
+            lost.append(f"{bad[0].id}: {bad[0].status}: {bad[0].reason}")
+        raise HarnessError(f"{'; and again, '.join(lost)}; see {self._folder(place, name)}")
 
     def _trial(
         self, place: Place, driver: ModuleBuild, suites: Sequence[Suite], name: str
     ) -> RunResult:
-        """Run tests on a driver and judge them; the run is kept until the next of that name.
+        """Run tests on a driver and judge them; of a mutant, until one is red.
 
         Raises:
             HarnessError: the run could not be made.
         """
-        folder = self._folder(place, name)
-        remove_tree(folder)
         selftests = replace(self.ready.selftests, suites=tuple(suites))
         ready = replace(self.ready, driver=driver, selftests=selftests)
-        options = Options(jobs=1, more=_MORE) if driver is not self.ready.driver else Options()
-        return rejudge(runner.trial(replace(place, runs=folder), ready, options))
+        place = replace(place, runs=self._folder(place, name))
+        trial = partial(runner.trial, place, ready)
+        if driver is self.ready.driver:
+            return rejudge(trial(Options()))
+        leash = place.spawner.leash
+
+        def stop(line: bytes) -> None:
+            if leash is not None and not self.all_tests and _is_red(line):
+                leash.kill()
+
+        return rejudge(trial(Options(jobs=1, more=_MORE), on_line=stop))
 
     def _folder(self, place: Place, name: str) -> Path:
         return place.runs / "mutants" / name
@@ -174,7 +208,14 @@ class Bench:
         source = folder / FOLDER
         write_sources(mutation.sources, source)
         builder = partial(runner.build, place, self.ready.kernel, source, shelf=_SHELF)
-        return build(mutation, self.original, builder)
+        try:
+            return build(mutation, self.original, builder)
+        except (MutationError, ModuleBuildError) as error:
+            if not mutation.mutant.automatic:
+                raise
+            why = "the same code" if isinstance(error, MutationError) else "does not compile"
+            self.state.save_void(self._key(mutation.digest), why)
+            raise _VoidError(why) from None
 
     def _key(self, digest: str) -> str:
         return make_key(digest, kernel_id(self.ready.kernel), self.ready.accelerator.name)
@@ -183,16 +224,30 @@ class Bench:
         return {suite.name: _digest(suite, self.ready) for suite in suites}
 
     def _save(self, key: str, suites: Sequence[Suite], result: RunResult, *, start: float) -> Kept:
-        names = {suite.name for suite in suites}
+        digests = self._digests(suites)
         good = (Status.PASS, Status.XFAIL)
+        red = [test for test in result.tests if test.status in _RED]
+        # What is red stays so, whatever becomes of the others.
+        told = {name: digests[name] for test in red if (name := test.suite) in digests}
         kept = Kept(
-            red=tuple(test.id for test in result.tests if test.status in _RED),
-            green=sum(test.status in good and test.suite in names for test in result.tests),
+            red=tuple(test.id for test in red),
+            green=sum(test.status in good and test.suite in digests for test in result.tests),
             seconds=time.monotonic() - start,
-            suites=tuple(self._digests(suites).items()),
+            suites=tuple((told or digests).items()),
         )
-        self.state.save(key, kept)
+        self.state.save(key, kept, digests)
         return kept
+
+
+class _VoidError(HarnessError):
+    """What an operator made is no mutant."""
+
+
+def _is_red(line: bytes) -> bool:
+    """Whether a line of the results says that a test did not pass."""
+    if not line.startswith(b"not ok "):
+        return False
+    return classify(line.decode(errors="replace")).directive not in _GOOD
 
 
 class _Once:

@@ -13,7 +13,7 @@ from harness.jsonfile import DocumentError, Fields, dump, read_text, write_text
 
 _SCHEMA = 1
 # Some drivers' worth of mutants, for some kernels.
-_KEPT = 4096
+_KEPT = 16384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +24,8 @@ class Kept:
         red: the ids of the tests that found something wrong; empty when none did.
         green: how many tests passed.
         seconds: how long it took.
-        suites: the suites that were run, with a hash of each and of which of its tests.
+        suites: the suites that say so, with a hash of each and of which of its tests: those of the
+            red tests, or all that were run.
     """
 
     red: tuple[str, ...]
@@ -66,10 +67,12 @@ class State:
             fields.end()
         except DocumentError:
             return None
-        return kept if dict(kept.suites) == suites else None
+        told = dict(kept.suites)
+        holds = told.items() <= suites.items() if kept.red else told == suites
+        return kept if holds else None
 
-    def save(self, key: str, kept: Kept) -> None:
-        """Keep a result; raises HarnessError when it cannot be written."""
+    def save(self, key: str, kept: Kept, suites: Mapping[str, str]) -> None:
+        """Keep a result of running these suites; raises HarnessError when it cannot be written."""
         self.folder.mkdir(parents=True, exist_ok=True)
         document: dict[str, object] = {
             "schema": _SCHEMA,
@@ -78,13 +81,31 @@ class State:
             "seconds": kept.seconds,
             "suites": dict(kept.suites),
         }
-        write_text(self._path(key, dict(kept.suites)), dump(document))
+        write_text(self._path(key, suites), dump(document))
+
+    def load_void(self, key: str) -> str | None:
+        """Return why what is kept for a key is no mutant; None if it is one, or not known."""
+        if self.fresh:
+            return None
+        try:
+            fields = Fields.parse(read_text(self._void(key)), source=key, schema=_SCHEMA)
+            return fields.text("void")
+        except DocumentError:
+            return None
+
+    def save_void(self, key: str, why: str) -> None:
+        """Keep that something is no mutant; raises HarnessError when it cannot be written."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_text(self._void(key), dump({"schema": _SCHEMA, "void": why}))
 
     def prune(self) -> None:
         """Forget the oldest results when there are too many."""
         found = sorted(self.folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
         for old in found[:-_KEPT]:
             old.unlink(missing_ok=True)
+
+    def _void(self, key: str) -> Path:
+        return self.folder / f"{key}-void.json"
 
     def _path(self, key: str, suites: Mapping[str, str]) -> Path:
         # A mutant may have two results: of the tests expected to catch it, and of all.

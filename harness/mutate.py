@@ -3,34 +3,32 @@
 
 import fnmatch
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
 from harness import runner
+from harness.automutant import automatic
 from harness.capacity import default_jobs
 from harness.errors import HarnessError
+from harness.kernel import Kernel
 from harness.kmod import read_sources
 from harness.mutant import FOLDER, Mutant, load_mutants
 from harness.mutantbench import Bench, expected_suites, judge_all
 from harness.mutantstate import State
+from harness.mutanttable import MutantTable, print_list
 from harness.mutation import Mutation, MutationError, apply, changed_since
 from harness.place import Place
 from harness.progress import Progress
 from harness.spec import load_specs
-from harness.verdict import Finding, Verdict, exit_status, score
+from harness.survivors import Excuse, load_survivors
+from harness.verdict import Finding, Verdict, exit_status
 
 MUTANTS = "selftests/mutants"
-_STYLES = {
-    Verdict.CAUGHT: "green",
-    Verdict.SURVIVED: "bold red",
-    Verdict.UNJUDGED: "bold magenta",
-    Verdict.ELSEWHERE: "yellow",
-}
+SURVIVORS = f"{MUTANTS}/survivors.toml"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +40,16 @@ class Choice:
         only: globs over bugs ("B*") and files of the driver ("pin.c"); none means all.
         since: those that change a line which is not in this revision.
         quick: those of the subset for every change.
+        auto: not those that were written, but all that the operators make (automutant.py).
+        sample: that many of them, always the same; None means all.
     """
 
     names: tuple[str, ...] = ()
     only: tuple[str, ...] = ()
     since: str | None = None
     quick: bool = False
+    auto: bool = False
+    sample: int | None = None
 
 
 def mutate(
@@ -68,28 +70,11 @@ def mutate(
     Raises:
         HarnessError: a mutant is malformed, or the driver itself does not pass.
     """
-    mutants = _named(_load(place), choice)
     sources = read_sources(place.source / FOLDER)
+    chosen = _choose(place, choice, sources)
     ready = runner.prepare(place, kernel_name)
-    console = place.progress.console
-    table = _Table(console, mutants)
-    findings: list[Finding] = []
-    mutations: list[Mutation] = []
-    for mutant in mutants:
-        lack = mutant.missing(ready.kernel.release, ready.kernel.option)
-        if lack is not None:
-            reason = f"needs {lack}"
-            findings.append(Finding(mutant=mutant, verdict=Verdict.ELSEWHERE, reason=reason))
-            continue
-        try:
-            mutations.append(_apply(place, mutant, sources))
-        except MutationError as error:
-            reason = str(error)
-            findings.append(Finding(mutant=mutant, verdict=Verdict.UNJUDGED, reason=reason))
-    if choice.since is not None:
-        lines = changed_since(choice.since, source=place.source, spawner=place.spawner)
-        mutations = [one for one in mutations if one.lines & lines]
-        findings = [one for one in findings if one.verdict is Verdict.UNJUDGED]
+    mutations, findings = _possible(chosen, ready.kernel)
+    table = MutantTable(place.progress.console, [one.mutant for one in chosen.mutations])
     bench = Bench(
         # The phases of each of its runs are not worth a line.
         place=replace(place, progress=Progress(Console(quiet=True))),
@@ -100,14 +85,15 @@ def mutate(
     )
     if mutations:
         with place.progress.phase("control") as phase:
-            chosen = [one.mutant for one in mutations]
-            bench.control(expected_suites(ready.selftests.suites, chosen))
+            mutants = [one.mutant for one in mutations]
+            bench.control(expected_suites(ready.selftests.suites, mutants))
             phase.done("the driver itself passes")
     table.head()
     for finding in findings:
         table.row(finding)
     with closing(judge_all(bench, mutations, jobs=default_jobs())) as coming:
-        for finding in coming:
+        for judged in coming:
+            finding = _excused(judged, chosen.excuses, ready.kernel)
             findings.append(finding)
             table.row(finding)
     bench.state.prune()
@@ -117,16 +103,32 @@ def mutate(
 
 def list_mutants(place: Place, choice: Choice) -> None:
     """Print the mutants that are chosen: name, bugs, what is wrong."""
-    mutants = _named(_load(place), choice)
-    if choice.since is not None:
-        sources = read_sources(place.source / FOLDER)
-        lines = changed_since(choice.since, source=place.source, spawner=place.spawner)
-        mutants = tuple(one for one in mutants if _apply(place, one, sources).lines & lines)
-    width = max((len(mutant.name) for mutant in mutants), default=0)
-    for mutant in mutants:
-        bugs = " ".join(mutant.bugs)
-        _say(place.progress.console, Text(f"{mutant.name:<{width}}  {bugs:<14}  {mutant.wrong}"))
-    _say(place.progress.console, Text(f"{len(mutants)} mutants"))
+    chosen = _choose(place, choice, read_sources(place.source / FOLDER))
+    mutants = [finding.mutant for finding in chosen.broken]
+    mutants += [one.mutant for one in chosen.mutations]
+    print_list(place.progress.console, mutants)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Chosen:
+    """Mutants to judge, and those that do not even apply."""
+
+    mutations: tuple[Mutation, ...]
+    broken: tuple[Finding, ...] = ()
+    excuses: Mapping[str, Excuse] = field(default_factory=dict)
+
+
+def _choose(place: Place, choice: Choice, sources: Mapping[str, bytes]) -> _Chosen:
+    """Return the driver with each mutant that is asked for."""
+    listed = _load(place)
+    if choice.auto:
+        chosen = _automatic(place, choice, sources, listed)
+    else:
+        chosen = _applied(place, _named(listed, choice), sources)
+    if choice.since is None:
+        return chosen
+    lines = changed_since(choice.since, source=place.source, spawner=place.spawner)
+    return replace(chosen, mutations=tuple(one for one in chosen.mutations if one.lines & lines))
 
 
 def _load(place: Place) -> tuple[Mutant, ...]:
@@ -135,9 +137,58 @@ def _load(place: Place) -> tuple[Mutant, ...]:
     return load_mutants(place.source / MUTANTS, ids)
 
 
-def _apply(place: Place, mutant: Mutant, sources: dict[str, bytes]) -> Mutation:
+def _applied(place: Place, mutants: Sequence[Mutant], sources: Mapping[str, bytes]) -> _Chosen:
     scratch = place.cache / "mutants" / f"apply-{os.getpid()}"
-    return apply(mutant, sources, scratch=scratch, spawner=place.spawner)
+    mutations: list[Mutation] = []
+    broken: list[Finding] = []
+    for mutant in mutants:
+        try:
+            mutations.append(apply(mutant, sources, scratch=scratch, spawner=place.spawner))
+        except MutationError as error:
+            reason = str(error)
+            broken.append(Finding(mutant=mutant, verdict=Verdict.UNJUDGED, reason=reason))
+    return _Chosen(mutations=tuple(mutations), broken=tuple(broken))
+
+
+def _automatic(
+    place: Place, choice: Choice, sources: Mapping[str, bytes], listed: Sequence[Mutant]
+) -> _Chosen:
+    mutations = automatic(sources, _applied(place, listed, sources).mutations)
+    names = [one.mutant.name for one in mutations]
+    excuses = load_survivors(place.source / SURVIVORS, names)
+    chosen = {one.name for one in _named([one.mutant for one in mutations], choice)}
+    found = [one for one in mutations if one.mutant.name in chosen]
+    return _Chosen(mutations=tuple(found[: choice.sample]), excuses=excuses)
+
+
+def _possible(chosen: _Chosen, kernel: Kernel) -> tuple[list[Mutation], list[Finding]]:
+    """Divide mutants into those to judge on a kernel, and what is known of the others."""
+    mutations: list[Mutation] = []
+    findings = list(chosen.broken)
+    for mutation in chosen.mutations:
+        lack = mutation.mutant.missing(kernel.release, kernel.option)
+        if lack is None:
+            mutations.append(mutation)
+            continue
+        reason = f"needs {lack}"
+        found = Finding(mutant=mutation.mutant, verdict=Verdict.ELSEWHERE, reason=reason)
+        findings.append(found)
+    return mutations, findings
+
+
+def _excused(finding: Finding, excuses: Mapping[str, Excuse], kernel: Kernel) -> Finding:
+    """Return the finding on an automatic mutant in the light of the list of survivors."""
+    excuse = excuses.get(finding.mutant.name)
+    if excuse is None or not excuse.holds(kernel.option):
+        return finding
+    if finding.verdict is Verdict.CAUGHT:
+        return replace(finding, verdict=Verdict.STALE)
+    if finding.verdict is not Verdict.SURVIVED:
+        return finding
+    verdict = Verdict.EQUIVALENT if excuse.equivalent else Verdict.EXCUSED
+    if excuse.needs:
+        verdict = Verdict.ELSEWHERE
+    return replace(finding, verdict=verdict, reason=excuse.why)
 
 
 def _named(mutants: Sequence[Mutant], choice: Choice) -> tuple[Mutant, ...]:
@@ -172,49 +223,3 @@ def _labels(mutant: Mutant) -> tuple[str, ...]:
 
 def _match(text: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(text, pattern) for pattern in patterns)
-
-
-def _say(console: Console, text: Text) -> None:
-    # soft_wrap: the terminal may wrap a line, rich must not: in a log it would break it.
-    console.print(text, soft_wrap=True, highlight=False)
-
-
-class _Table:
-    """A row for each mutant as it is judged, and at the end what is wrong with those that live."""
-
-    def __init__(self, console: Console, mutants: Sequence[Mutant]) -> None:
-        self._console = console
-        self._name = max([len("mutant"), *(len(one.name) for one in mutants)])
-        self._bugs = max([len("bug"), *(len(" ".join(one.bugs)) for one in mutants)])
-
-    def head(self) -> None:
-        """Print the titles."""
-        words = f"{'mutant':<{self._name}}  {'bug':<{self._bugs}}  {'verdict':<10}  {'time':>7}"
-        _say(self._console, Text(f"{words}  caught by", style="bold"))
-
-    def row(self, finding: Finding) -> None:
-        """Print one finding."""
-        mutant = finding.mutant
-        line = Text(f"{mutant.name:<{self._name}}  {' '.join(mutant.bugs):<{self._bugs}}  ")
-        line.append(f"{finding.verdict.upper():<10}", style=_STYLES[finding.verdict])
-        line.append(f"  {finding.seconds:>5.1f} s  {_words(finding)}")
-        line.rstrip()
-        _say(self._console, line)
-
-    def end(self, findings: Sequence[Finding]) -> None:
-        """Print what each survivor gets away with, and the score."""
-        for finding in findings:
-            if finding.verdict is Verdict.SURVIVED:
-                mutant = finding.mutant
-                _say(self._console, Text(f"{mutant.path}: no test sees this: {mutant.wrong}"))
-            elif finding.verdict is Verdict.CAUGHT and not finding.expected:
-                path = finding.mutant.path
-                _say(self._console, Text(f"{path}: Expect: missed by all of them", style="yellow"))
-        _say(self._console, Text(score(findings)))
-
-
-def _words(finding: Finding) -> str:
-    if not finding.by:
-        return finding.reason
-    more = f" and {len(finding.by) - 1} more" if len(finding.by) > 1 else ""
-    return finding.by[0] + more

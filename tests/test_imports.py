@@ -17,6 +17,7 @@ PURE = (
     "ktap",
     "ktapline",
     "transcript",
+    "emulator",
     "evidence",
     "judge",
     "lanes",
@@ -31,6 +32,8 @@ PURE = (
     "generate",
     "mutant",
     "verdict",
+    "operators",
+    "automutant",
 )
 IMPURE_IMPORTS = {"subprocess", "socket", "tempfile", "time", "shutil"}
 

@@ -1,160 +1,27 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`harness mutate`: which mutants, which tests, what counts as caught, what is known already.
-The VMs are a table of which test turns red on which driver."""
+"""`harness mutate`: which mutants, which tests, what counts as caught, what is known already."""
 
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
-from harness import mutantbench, mutate, runner
-from harness.accel import Accelerator
+from harness import mutantbench, mutate
 from harness.errors import HarnessError
-from harness.kernel import Kernel
-from harness.kmod import ModuleBuild, ModuleBuildError, read_sources
-from harness.kselftest import SelftestBuild, Suite
+from harness.kmod import read_sources
 from harness.mutantstate import Kept, State
 from harness.mutate import Choice
 from harness.mutation import Mutation
 from harness.place import Place
-from harness.progress import Progress
-from harness.results import RunResult, Status, TestResult, VmEnd, VmExit
-from harness.run import LeashError, Spawner
-from harness.runner import Ingredients, Options
-from harness.spec import Spec
-from tests.test_vm import fake_kernel
-
-TESTS = {"mmap": ("map.content", "map.past_end"), "sg": ("table.read",)}
-HEADER = "SPDX-License-Identifier: GPL-2.0\nBug: {bug}\nWrong: it\nExpect: {expect}\n{more}\n"
-PATCH = "--- a/module/{file}\n+++ b/module/{file}\n@@ -1 +1 @@\n-good\n+{name}\n"
-
-
-@dataclass(slots=True, kw_only=True)
-class Lab:
-    """A checkout with mutants, and what the tests say of a driver by the word in its sources."""
-
-    place: Place
-    ready: Ingredients
-    says: dict[str, dict[str, Status]] = field(default_factory=dict)
-    errors: dict[str, Exception] = field(default_factory=dict)
-    runs: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
-    during: Callable[[str, Place], None] = lambda word, place: None
-
-    def mutant(
-        self, name: str, expect: str = "mmap:*", bug: str = "own", more: str = "", file: str = "a.c"
-    ) -> None:
-        text = HEADER.format(bug=bug, expect=expect, more=more)
-        path = self.place.source / mutate.MUTANTS / f"{name}.patch"
-        path.write_text(text + PATCH.format(name=name, file=file))
-
-    def mutate(self, *names: str, fresh: bool = False, all_tests: bool = False) -> int:
-        choice = Choice(names=names)
-        return mutate.mutate(self.place, "6.12", choice, fresh=fresh, all_tests=all_tests)
-
-    def build(self, place: Place, kernel: Kernel, source: Path, *, shelf: str) -> ModuleBuild:
-        assert shelf != "modules", "mutants would push the driver's builds out of the cache"
-        word = (source / "a.c").read_text().strip()
-        if word == "broken":
-            raise ModuleBuildError("does not compile", lines=(), log=source, hint="mend it")
-        return module(place.cache / f"{word}.ko", word)
-
-    def trial(self, place: Place, ready: Ingredients, options: Options) -> Path:
-        word = ready.driver.ko.stem
-        ids = ready.selftests.full_ids
-        self.runs.append((word, ids))
-        self.during(word, place)
-        if word in self.errors:
-            raise self.errors[word]
-        verdicts = self.says.get(word, {})
-        tests = [
-            TestResult(id=id_, status=verdicts.get(id_, Status.PASS), reason="why") for id_ in ids
-        ]
-        tests += [
-            TestResult(id=id_, status=status) for id_, status in verdicts.items() if "vm" in id_
-        ]
-        folder = place.runs / f"{word}-{len(self.runs)}"
-        folder.mkdir(parents=True)
-        result = RunResult(
-            kernel="6.12",
-            release="6.12.1",
-            accelerator="tcg",
-            vms=(VmEnd(exit=VmExit.CLEAN),),
-            tests=tuple(tests),
-        )
-        (folder / "results.json").write_text(result.to_json())
-        return folder
-
-    def ran(self) -> list[tuple[str, tuple[str, ...]]]:
-        """What was run since the last call, in any order."""
-        runs = sorted(self.runs)
-        self.runs.clear()
-        return runs
-
-    def said(self) -> str:
-        console = self.place.progress.console
-        return str(console.export_text())
-
-
-def module(ko: Path, word: str) -> ModuleBuild:
-    ko.write_text(word)
-    return ModuleBuild(
-        ko=ko, vermagic="", compiler="", cached=False, seconds=0.0, warnings=(), log=ko
-    )
-
-
-def rejudge(folder: Path) -> RunResult:
-    return RunResult.from_json((folder / "results.json").read_text(), source=str(folder))
+from harness.results import Status
+from harness.run import Leash, LeashError
+from tests.mutantlab import Lab, make_lab
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    source = tmp_path / "source"
-    for name, text in (
-        ("module/Kbuild", "obj-m := x.o\n"),
-        ("module/a.c", "good\n"),
-        ("module/b.c", "good\n"),
-    ):
-        (source / name).parent.mkdir(parents=True, exist_ok=True)
-        (source / name).write_text(text)
-    (source / mutate.MUTANTS).mkdir(parents=True)
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    (tmp_path / "config").write_text("CONFIG_SMP=y\n")
-    suites = []
-    for name, ids in TESTS.items():
-        binary = tmp_path / name
-        binary.write_text(name)
-        one = Suite(name=name, binary=binary, source=binary, ids=ids, modules=(), cmdline=())
-        suites.append(one)
-    kernel = replace(fake_kernel(config=tmp_path / "config"), build=tmp_path)
-    ready = Ingredients(
-        kernel=kernel,
-        driver=module(cache / "good.ko", "good"),
-        helpers=(),
-        selftests=SelftestBuild(suites=tuple(suites), cached=0),
-        accelerator=Accelerator(kvm=False, why="a test"),
-    )
-    console = Console(record=True, quiet=False, width=200)
-    place = Place(
-        source=source,
-        cache=cache,
-        runs=tmp_path / "runs",
-        spawner=Spawner(env={"PATH": "/usr/bin:/bin"}),
-        progress=Progress(console),
-    )
-    made = Lab(place=place, ready=ready)
-    specs: list[Spec | Suite] = list(suites)
-    monkeypatch.setattr(mutate, "load_specs", lambda folder: specs)
-    monkeypatch.setattr(runner, "prepare", lambda place, kernel: made.ready)
-    monkeypatch.setattr(runner, "build", made.build)
-    monkeypatch.setattr(runner, "trial", made.trial)
-    monkeypatch.setattr(mutantbench, "rejudge", rejudge)
-    monkeypatch.setattr(mutantbench, "fingerprint", Path.read_text)
-    monkeypatch.setattr("harness.mutation.fingerprint", Path.read_text)
-    yield made
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    return make_lab(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("status", [Status.FAIL, Status.TIMEOUT, Status.DIRTY])
@@ -349,7 +216,7 @@ def bench(lab: Lab) -> mutantbench.Bench:
 
 def mutations(lab: Lab) -> list[Mutation]:
     sources = read_sources(lab.place.source / "module")
-    return [mutate._apply(lab.place, one, sources) for one in mutate._load(lab.place)]
+    return list(mutate._applied(lab.place, mutate._load(lab.place), sources).mutations)
 
 
 def test_choices(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -381,7 +248,7 @@ def test_choices(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_state_survives_a_torn_file(tmp_path: Path) -> None:
     state = State(folder=tmp_path / "state")
     kept = Kept(red=("a:b",), green=1, seconds=2.0, suites=(("a", "1"),))
-    state.save("key", kept)
+    state.save("key", kept, {"a": "1"})
     assert state.load("key", {"a": "1"}) == kept
     assert state.load("key", {"a": "2"}) is None
     assert state.load("other", {"a": "1"}) is None
@@ -389,3 +256,62 @@ def test_state_survives_a_torn_file(tmp_path: Path) -> None:
     (path,) = (tmp_path / "state").glob("*.json")
     path.write_text(path.read_text()[:20])
     assert state.load("key", {"a": "1"}) is None
+
+
+def test_the_first_red_test_ends_the_vm(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.mutant("one")
+    lab.says["one"] = {"mmap:map.content": Status.FAIL}
+    lab.results = [b"ok 1 map.past_end", b"not ok 2 a # SKIP", b"# not ok 3 b", b"not ok 4 map"]
+    killed: list[int] = []
+    monkeypatch.setattr(Leash, "kill", lambda leash: killed.append(len(lab.heard)))
+    assert lab.mutate() == 0
+    assert killed == [8], "of the mutant's, and not of the control's"
+    assert lab.mutate(fresh=True, all_tests=True) == 0
+    assert killed == [8]
+
+
+def test_a_lost_vm_has_a_second_chance(lab: Lab) -> None:
+    lab.mutant("one")
+    lab.says["one"] = {"mmap:map.content": Status.MISSING}
+
+    def during(word: str, place: Place) -> None:
+        if [name for name, _ in lab.runs] == ["good", "one", "one"]:
+            lab.says["one"] = {"mmap:map.content": Status.FAIL}
+
+    lab.during = during
+    assert lab.mutate() == 0
+    assert len(lab.ran()) == 3
+    assert len(list((lab.place.runs / "mutants/one").iterdir())) == 2, "both are kept"
+
+
+def test_the_driver_itself_has_a_second_chance(lab: Lab) -> None:
+    lab.mutant("one")
+    lab.says["one"] = {"mmap:map.content": Status.FAIL}
+    lab.says["good"] = {"mmap:map.content": Status.MISSING}
+
+    def during(word: str, place: Place) -> None:
+        if len(lab.runs) == 2:
+            lab.says["good"] = {}
+
+    lab.during = during
+    assert lab.mutate() == 0
+
+
+def test_a_vm_that_cannot_be_had_has_a_second_chance(lab: Lab) -> None:
+    lab.mutant("one")
+    lab.errors["one"] = HarnessError("no QEMU")
+    assert lab.mutate() == 2
+    assert "no QEMU; and again, no QEMU; see" in lab.said()
+
+
+def test_what_is_red_stays_so_when_another_suite_changes(lab: Lab) -> None:
+    lab.mutant("one", expect="*")
+    lab.says["one"] = {"sg:table.read": Status.FAIL}
+    assert lab.mutate() == 0
+    lab.ran()
+    lab.ready.selftests.suites[0].binary.write_text("new")
+    assert lab.mutate() == 0
+    assert [word for word, _ in lab.ran()] == ["good"]
+    lab.ready.selftests.suites[1].binary.write_text("new")
+    assert lab.mutate() == 0
+    assert "one" in [word for word, _ in lab.ran()]
