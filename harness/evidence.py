@@ -11,11 +11,19 @@ from harness.transcript import Section, Transcript
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blame:
-    """A splat and the test that it is charged to, "suite:id"; None when it was no test's."""
+    """A splat and the test that it is charged to.
+
+    Attributes:
+        test: "suite:id"; None when it was no test's.
+        title: one line.
+        lines: what the reader is shown of it.
+        excuse: why it says nothing about the kernel; "" when it does.
+    """
 
     test: str | None
     title: str
     lines: tuple[str, ...] = ()
+    excuse: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

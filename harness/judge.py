@@ -138,6 +138,8 @@ def _blamed(result: TestResult, blames: list[Blame], vm: VmEnd) -> TestResult:
     dead = result.status is Status.CRASHED and vm.exit is VmExit.PANIC
     judged = result.status.judged and result.status is not Status.TIMEOUT
     status = Status.FAIL if dead or judged else result.status
+    if excuse := next((blame.excuse for blame in blames if blame.excuse), ""):
+        status, reason = Status.CRASHED, f"{titles}: {excuse}"
     # The console has the whole of what the guest reports line by line.
     own = (line for line in result.lines if not line.startswith(_KERNEL))
     lines = (*(line for blame in blames for line in blame.lines), *own)

@@ -16,11 +16,13 @@ import shlex
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from harness import jsonfile, junit, transcript
 from harness.attribute import attribute
+from harness.emulator import excuse
 from harness.errors import HarnessError
 from harness.evidence import Blame, Evidence
 from harness.interrogate import ASKED
@@ -161,8 +163,16 @@ def _evidence(run: Path, manifest: Manifest, decode: Decode) -> Iterator[Evidenc
             expected=tuple(id_ for id_ in vm.planned if last[id_] == number),
             told=transcript.parse(b"".join(chunks(folder / RESULTS)), vm.nonce),
             vm=vm.seen_end,
-            blames=tuple(blames_of(folder / CONSOLE, vm.planned, decode)),
+            blames=tuple(
+                _excused(blame, manifest)
+                for blame in blames_of(folder / CONSOLE, vm.planned, decode)
+            ),
         )
+
+
+def _excused(blame: Blame, manifest: Manifest) -> Blame:
+    words = excuse(blame.title, accelerator=manifest.accelerator, qemu=manifest.qemu)
+    return replace(blame, excuse=words)
 
 
 def blames_of(console: Path, planned: Sequence[str], decode: Decode = str) -> Iterator[Blame]:

@@ -299,6 +299,35 @@ def test_what_the_kernel_complains_of_is_charged(run: Path) -> None:
     assert one.lines[4].endswith("uiov_pin_user_range+0x1/0x2 (pin.c:7) [udmabuf_iov]")
 
 
+@pytest.mark.parametrize("id_", ["mmap:a.one", "vm-1:kernel"])
+@pytest.mark.parametrize(
+    ("qemu", "accelerator", "status"),
+    [
+        ("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)", "tcg", Status.CRASHED),
+        ("QEMU emulator version 8.1.0", "tcg", Status.FAIL),
+        ("QEMU emulator version 10.0.2", "tcg", Status.FAIL),
+        ("QEMU emulator version 7.2.22", "kvm", Status.FAIL),
+        ("", "tcg", Status.FAIL),
+    ],
+)
+def test_what_an_old_emulator_broke_is_no_verdict(
+    qemu: str, accelerator: str, status: Status, id_: str, run: Path
+) -> None:
+    end = VmEnd(exit=VmExit.PANIC, detail="Kernel panic - not syncing: Fatal exception")
+    vm = replace(VM, end=end)
+    save_manifest(run, replace(MANIFEST, qemu=qemu, accelerator=accelerator, vms=(vm,)))
+    mark = f"test {id_}" if id_ == "mmap:a.one" else "suite mmap ended"
+    said(run, STREAM[: STREAM.index(b"ok 1")] + b"#  RUN           a.one ...\n")
+    trap = (Path(__file__).parent / "data/splats/int3.log").read_text()
+    (run / "vm-1/console.log").write_text(f"[    4.900000] harness: {mark}\n{trap}")
+    result = rejudge(run)
+    (found,) = [test for test in result.tests if test.id == id_]
+    assert found.status is status
+    assert "int3 in udmabuf_iov_trap" in found.reason
+    assert ("deba78709ae8" in found.reason) is (status is Status.CRASHED)
+    assert result.exit_status == (2 if status is Status.CRASHED else result.exit_status) != 0
+
+
 def test_what_the_harness_provoked_is_charged_to_nobody(run: Path) -> None:
     # The mark may lie across two of the pieces that the console is read in.
     for padding in (0, (1 << 20) - len(ASKED) // 2):
