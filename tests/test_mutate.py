@@ -315,3 +315,13 @@ def test_what_is_red_stays_so_when_another_suite_changes(lab: Lab) -> None:
     lab.ready.selftests.suites[1].binary.write_text("new")
     assert lab.mutate() == 0
     assert "one" in [word for word, _ in lab.ran()]
+
+
+def test_a_driver_that_passed_all_passed_each(lab: Lab) -> None:
+    lab.mutant("one")
+    lab.says["one"] = {"mmap:map.content": Status.FAIL}
+    assert lab.mutate() == 0
+    lab.ran()
+    lab.mutant("one", expect="mmap:map.content")
+    assert lab.mutate(fresh=False) == 0
+    assert [word for word, _ in lab.ran()] == ["one"]
