@@ -120,6 +120,15 @@ def test_a_module_and_what_was_inlined(module: Built) -> None:
     ]
 
 
+def test_where_a_warning_is(module: Built) -> None:
+    where = f"outer+0x{module.first_return:x}/0x{module.size:x} [demo]"
+    old = f"[    1.000000] WARNING: CPU: 1 PID: 181 at /root/demo.c:13 {where}"
+    new = f"[    1.000000] WARNING: /root/demo.c:13 at {where}, CPU#1: sg/181"
+    file = f"{module.source}/demo.c"
+    assert module.decoder("demo").decode(old) == f"{old} ({file}:13)"
+    assert module.decoder("demo").decode(new) == f"{new} ({file}:13)"
+
+
 def test_a_kernel(vmlinux: Built) -> None:
     text = f" outer+0x{vmlinux.first_return:x}/0x{vmlinux.size:x}"
     decoder = vmlinux.decoder("")
