@@ -25,6 +25,8 @@ class Kernel:
         compiler: the C compiler that the headers name ("gcc-12"), None when they name none.
         suite: Debian suite that the headers come from ("bookworm"); None outside Debian.
         buildroot: the root that can build its modules where the host cannot; None if unknown.
+        profile: of the matrix, for a kernel that was built here; its vmlinux has debug info where
+            the profile asks for it.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Kernel:
     compiler: str | None
     suite: str | None
     buildroot: BuildRootSpec | None = None
+    profile: str | None = None
 
     def option(self, name: str) -> str | None:
         """Return a configuration option's value ("y", "m", a number, a string), None if not set.

@@ -8,9 +8,6 @@
 A version never changes once it is there; `current` is switched under the series' lock.
 """
 
-import lzma
-import os
-import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -18,32 +15,17 @@ from functools import partial
 from pathlib import Path
 
 from harness.archive import DEBIAN_KEYRING, Archive, ArchiveError, KernelPackages
-from harness.bzimage import extract_vmlinux
-from harness.cache import check_folder, locked, making, remove_tree, tree_size
-from harness.errors import HarnessError
-from harness.jsonfile import DocumentError, Fields, dump, read_text, write_text
-from harness.kernel import Kernel, config_option
+from harness.cache import check_folder, locked, making, remove_tree
+from harness.jsonfile import DocumentError, Fields, read_text
+from harness.kernel import Kernel
+from harness.kernelexport import KernelArchiveError, export_kernel, import_kernel
 from harness.kernelsource import fetch_source_files
-from harness.localkernel import is_local, load_local, named_compiler
-from harness.matrix import Matrix, Series
+from harness.kernelunpack import MANIFEST, SCHEMA, KernelUnpackError, unpack, write_manifest
+from harness.localkernel import is_local, load_local
+from harness.matrix import Matrix, Series, UnknownProfileError
+from harness.ownkernels import Built, OwnKernels, split_profile
 from harness.progress import Phase, Progress
 from harness.run import Spawner
-
-_UNPACK_DEADLINE = 600.0
-_SCHEMA = 1
-_MANIFEST = "manifest.json"
-# In make's words: the folder above the one of the first Makefile, as an absolute path.
-_BESIDE = "$(realpath $(dir $(firstword $(MAKEFILE_LIST)))..)/"
-# What virtme-ng needs to mount a 9p root, with what these depend on.
-_BOOT_MODULES = (
-    *("virtio", "virtio_ring", "virtio_pci", "virtio_pci_modern_dev", "virtio_pci_legacy_dev"),
-    *("virtio_mmio", "virtio_console", "netfs", "fscache", "9pnet", "9pnet_virtio", "9p"),
-    "overlay",
-)
-
-
-class KernelUnpackError(HarnessError):
-    """The packages do not hold what a kernel consists of."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,16 +69,27 @@ class KernelStore:
         self._spawner = spawner.with_env(LC_ALL="C.UTF-8")
         self._progress = progress
         self._keyring = keyring
+        self._own = OwnKernels(
+            cache=self._cache,
+            matrix=matrix,
+            spawner=self._spawner,
+            progress=progress,
+            keyring=keyring,
+        )
 
     def get(self, name: str) -> Kernel:
         """Return a kernel, fetching it if it is a series that is not cached.
 
         Args:
-            name: a series, the path of a build tree or of a vmlinuz with its modules, or "host".
+            name: a series, the path of a build tree or of a vmlinuz with its modules, or "host";
+                a series or the path of a source tree, a plus and a profile: one that we build.
 
         Raises:
             HarnessError: no such kernel, or it cannot be had; says what to do.
         """
+        parts = split_profile(name)
+        if parts is not None:
+            return self._own.get(*parts)
         if is_local(name):
             with self._progress.phase("kernel") as phase:
                 kernel = load_local(name)
@@ -111,12 +104,15 @@ class KernelStore:
             return self._fetch(series, phase, newest=False)
 
     def fetch(self, name: str) -> Kernel:
-        """Make the newest kernel of a series the cached one.
+        """Make the newest kernel of a series the cached one; with a profile, build its source.
 
         Raises:
             UnknownSeriesError: not in the matrix.
             HarnessError: as :meth:`get`.
         """
+        parts = split_profile(name)
+        if parts is not None:
+            return self._own.get(*parts, newest=True)
         series = self._matrix.find(name)
         with self._progress.phase("kernel") as phase:
             return self._fetch(series, phase, newest=True)
@@ -133,6 +129,53 @@ class KernelStore:
             for series in self._matrix.series
         )
 
+    def build(self, name: str) -> Kernel:
+        """Build a kernel from the newest source, unless it was built before.
+
+        Raises:
+            HarnessError: the name has no profile, or as :meth:`get`.
+        """
+        if split_profile(name) is None:
+            raise UnknownProfileError(
+                f"{name}: no profile, so nothing to build",
+                hint=f"such as {name}+{self.profiles[0]}; the profiles: {', '.join(self.profiles)}",
+            )
+        return self.fetch(name)
+
+    @property
+    def profiles(self) -> tuple[str, ...]:
+        """The names of the profiles."""
+        return tuple(profile.name for profile in self._matrix.profiles)
+
+    def built(self) -> tuple[Built, ...]:
+        """Return the kernels that were built here, the newest of each name."""
+        return self._own.listing()
+
+    def export(self, name: str, file: Path) -> None:
+        """Write a kernel that is in the cache to a file.
+
+        Raises:
+            KernelArchiveError: there is none of that name, or as :func:`export_kernel`.
+        """
+        built = next((one for one in self.built() if one.kernel.name == name), None)
+        if built is None:
+            raise KernelArchiveError(
+                f"{name}: not built here yet", hint=f"`harness kernels build {name}`"
+            )
+        with self._progress.phase("export") as phase:
+            phase.update(f"{built.size >> 20} MiB")
+            export_kernel(built, file, spawner=self._spawner)
+            phase.done(f"{name}: {built.kernel.release}, {file}, {file.stat().st_size >> 20} MiB")
+
+    def import_file(self, file: Path) -> Kernel:
+        """Take a kernel from a file into the cache; as :func:`import_kernel`."""
+        with self._progress.phase("import") as phase:
+            built = import_kernel(
+                file, cache=self._cache, matrix=self._matrix, spawner=self._spawner
+            )
+            phase.done(f"{built.kernel.name}: {built.kernel.release}, {built.size >> 20} MiB")
+            return built.kernel
+
     def source_files(self, name: str, paths: Sequence[str]) -> Path:
         """Return a folder with files of a series' source tree, at their places in it.
 
@@ -140,8 +183,9 @@ class KernelStore:
             UnknownSeriesError: not in the matrix.
             HarnessError: as :func:`fetch_source_files`.
         """
+        base, _, _ = name.partition("+")
         return fetch_source_files(
-            self._matrix.find(name),
+            self._matrix.find(base),
             paths,
             cache=self._cache,
             spawner=self._spawner,
@@ -156,7 +200,7 @@ class KernelStore:
         """Return the kernel that lies in a folder; None if it is not whole."""
         try:
             fields = Fields.parse(
-                read_text(tree / _MANIFEST), source=str(tree / _MANIFEST), schema=_SCHEMA
+                read_text(tree / MANIFEST), source=str(tree / MANIFEST), schema=SCHEMA
             )
             kernel = Kernel(
                 name=series,
@@ -178,9 +222,9 @@ class KernelStore:
         return replace(kernel, buildroot=suite.buildroot if suite else None)
 
     def _manifest_size(self, series: str) -> int:
-        manifest = self._cache / "kernels" / series / "current" / _MANIFEST
+        manifest = self._cache / "kernels" / series / "current" / MANIFEST
         try:
-            fields = Fields.parse(read_text(manifest), source=str(manifest), schema=_SCHEMA)
+            fields = Fields.parse(read_text(manifest), source=str(manifest), schema=SCHEMA)
             return fields.count_or_none("size") or 0
         except DocumentError:
             return 0
@@ -209,8 +253,8 @@ class KernelStore:
         if self._load(series.name, tree) is None:
             debs = archive.download(found.packages, phase)
             with making(tree) as temp:
-                self._unpack(found, debs, temp, tree, phase)
-                _write_manifest(temp, found, archive.suite.name)
+                unpack(found, debs, temp, spawner=self._spawner, phase=phase)
+                write_manifest(temp, found, archive.suite.name)
             archive.clean()
         _switch(folder / "current", tree)
 
@@ -237,121 +281,6 @@ class KernelStore:
         cached = [entry.series for entry in self.listing() if entry.kernel is not None]
         usable = f"cached and usable without a network: {', '.join(cached) or 'no kernel'}"
         return ArchiveError(str(error), hint=f"{error.hint}; {usable}")
-
-    def _unpack(
-        self, found: KernelPackages, debs: Sequence[Path], temp: Path, final: Path, phase: Phase
-    ) -> None:
-        for package, deb in zip(found.packages, debs, strict=True):
-            phase.update(f"unpacking {package.name}")
-            self._spawner.run(
-                ("dpkg-deb", "--extract", deb, temp),
-                deadline=_UNPACK_DEADLINE,
-                hint="apt-get install dpkg",
-            )
-        _merge_lib(temp)
-        moddir = temp / "usr/lib/modules" / found.release
-        build = temp / "usr/src" / f"linux-headers-{found.release}"
-        vmlinuz = _vmlinuz(temp, found.release)
-        for path in (moddir / "kernel", build / "Makefile", build / ".config"):
-            if not path.exists():
-                raise KernelUnpackError(
-                    f"{found.image.name}: {path.relative_to(temp)} is in none of its packages"
-                )
-        _relocate(temp, moddir, build)
-        _decompress(moddir)
-        phase.update("extracting vmlinux")
-        extract_vmlinux(vmlinuz, temp / "vmlinux", spawner=self._spawner)
-        if not (moddir / "modules.dep").is_file():
-            phase.update("indexing the modules")
-            self._spawner.run(
-                (self._depmod(), "-b", temp, found.release), deadline=_UNPACK_DEADLINE
-            )
-
-    def _depmod(self) -> Path:
-        # Debian keeps it out of an ordinary user's PATH.
-        depmod = self._spawner.which("depmod") or Path("/usr/sbin/depmod")
-        if not depmod.is_file():
-            raise KernelUnpackError("depmod not found", hint="apt-get install kmod")
-        return depmod
-
-
-def _vmlinuz(tree: Path, release: str) -> Path:
-    """Find the kernel image; since 6.19 it lies with the modules (notes/measured.md)."""
-    for path in (tree / f"boot/vmlinuz-{release}", tree / f"usr/lib/modules/{release}/vmlinuz"):
-        if path.is_file():
-            return path
-    raise KernelUnpackError(f"linux-image-{release}: no vmlinuz in its packages")
-
-
-def _merge_lib(tree: Path) -> None:
-    """Make /lib a link to /usr/lib, as on any installed Debian since 12.
-
-    Packages before 6.19 have /lib/modules, later ones /usr/lib/modules, and which of the two
-    `depmod -b` looks into depends on the kmod of the host.
-    """
-    lib, usr_lib = tree / "lib", tree / "usr/lib"
-    usr_lib.mkdir(parents=True, exist_ok=True)
-    if lib.is_dir():
-        for entry in tuple(lib.iterdir()):
-            entry.rename(usr_lib / entry.name)
-        lib.rmdir()
-    lib.symlink_to("usr/lib")
-
-
-def _relocate(tree: Path, moddir: Path, build: Path) -> None:
-    """Make the headers build wherever they lie, also after a move: Debian's are made for /usr/src.
-
-    The Makefile includes its -common twin by absolute path (and since 6.19 names its own folder as
-    KBUILD_OUTPUT); everything below that uses relative links.
-    """
-    makefile = build / "Makefile"
-    makefile.write_text(re.sub(r"(?<=[ =])/usr/src/", _BESIDE, makefile.read_text()))
-    for name in ("build", "source"):
-        link = moddir / name
-        target = Path("usr/src") / link.readlink().name
-        if not (tree / target).is_dir():
-            raise KernelUnpackError(f"{link.name}: points to {target}, which no package has")
-        link.unlink()
-        link.symlink_to(os.path.relpath(tree / target, moddir))
-
-
-def _decompress(moddir: Path) -> None:
-    """Unpack the modules that the guest's initramfs loads.
-
-    Decompressing them in the guest costs 0.4 s of each boot under TCG.
-    """
-    for name in _BOOT_MODULES:
-        for packed in moddir.glob(f"kernel/**/{name}.ko.xz"):
-            packed.with_suffix("").write_bytes(lzma.decompress(packed.read_bytes()))
-            packed.unlink()
-
-
-def _write_manifest(tree: Path, found: KernelPackages, suite: str) -> None:
-    build = Path("usr/src") / f"linux-headers-{found.release}"
-    bootable = config_option(tree / build / ".config", "CONFIG_PVH") == "y"
-    # QEMU starts an ELF kernel through its PVH entry note only.
-    image = Path("vmlinux") if bootable else _vmlinuz(tree, found.release).relative_to(tree)
-    holder = next(
-        (one for one in found.packages if one.name.startswith("linux-binary-")), found.image
-    )
-    document = {
-        "schema": _SCHEMA,
-        "release": found.release,
-        "suite": suite,
-        "package": f"{found.image.name} {found.image.version}",
-        "sha256": holder.sha256,
-        "compiler": named_compiler(tree / build),
-        "image": str(image),
-        "moddir": f"usr/lib/modules/{found.release}",
-        "build": str(build),
-        "config": str(build / ".config"),
-        "size": tree_size(tree),
-        "packages": [
-            {"name": one.name, "version": one.version, "sha256": one.sha256}
-            for one in found.packages
-        ],
-    }
-    write_text(tree / _MANIFEST, dump(document))
 
 
 def _switch(link: Path, tree: Path) -> None:

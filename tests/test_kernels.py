@@ -44,6 +44,8 @@ compiler = "gcc-12"
 packages = ["make"]
 [profiles.debug]
 fragments = ["base", "debug"]
+[cells.one]
+kernel = "6.12"
 """
 
 

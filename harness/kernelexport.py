@@ -1,0 +1,276 @@
+# SPDX-License-Identifier: GPL-2.0
+"""A kernel that was built here as one file, and back: for a CI's cache, or for a colleague.
+
+A tar archive, compressed by zstd(1). Its first member, kernel.json, says what the kernel is and
+names every other member with its size, mode and hash; nothing else may be in it, and nothing of it
+is used before all of it has been seen to be right. What is imported brings programs that module
+builds run (modpost, objtool): import from those whom you would let build your modules.
+"""
+
+import hashlib
+import io
+import stat
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from subprocess import PIPE
+from typing import IO, Protocol
+
+from harness.cache import digest_file, locked, making
+from harness.errors import HarnessError
+from harness.jsonfile import DocumentError, Fields, dump
+from harness.kernelbuild import Recipe
+from harness.matrix import Matrix
+from harness.ownkernels import IMPORTED, SCHEMA, Built, load_built
+from harness.run import Spawner
+
+_INDEX = "kernel.json"
+_SUFFIX = ".tar.zst"
+_CHUNK = 1 << 20
+# Of kernel.json; a kernel has some 30,000 files.
+_INDEX_LIMIT = 64 << 20
+
+
+class KernelArchiveError(HarnessError):
+    """The file is not a kernel that was exported, or cannot be written."""
+
+
+class _Reader(Protocol):
+    def read(self, size: int = ..., /) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Member:
+    """What the index says of one file: its size and SHA-256, or where it links to."""
+
+    mode: int
+    size: int
+    sha256: str
+    link: str | None
+
+
+def export_kernel(built: Built, file: Path, *, spawner: Spawner) -> None:
+    """Write a kernel into an archive, whole or not at all.
+
+    Args:
+        file: NAME.tar.zst; replaced.
+
+    Raises:
+        KernelArchiveError: no zstd, or the file cannot be written.
+    """
+    if not file.name.endswith(_SUFFIX):
+        raise KernelArchiveError(f"{file}: expected a name that ends in {_SUFFIX}")
+    if built.kernel.profile is None or "/" in built.kernel.name:
+        raise KernelArchiveError(
+            f"{built.kernel.name}: only kernels of a series are exported, such as 6.12+debug",
+            hint="a tree of your own is built where it lies",
+        )
+    _need_zstd(spawner)
+    paths = sorted(path for path in built.folder.rglob("*") if path.is_symlink() or path.is_file())
+    names = [str(path.relative_to(built.folder)) for path in paths]
+    index = [_describe(path, name) for name, path in zip(names, paths, strict=True)]
+    document = {
+        "schema": SCHEMA,
+        "name": built.kernel.name,
+        "entry": built.folder.name,
+        "config": built.config,
+        "files": index,
+    }
+    try:
+        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.") as temp:
+            argv = ("zstd", "-q", "-T0", "-9", "-c", "-")
+            with spawner.spawn(argv, stdin=PIPE, stdout=temp.file) as process:
+                assert process.stdin is not None
+                with process.stdin, tarfile.open(fileobj=process.stdin, mode="w|") as tar:
+                    _add(tar, _INDEX, dump(document).encode())
+                    for name, path in zip(names, paths, strict=True):
+                        tar.add(path, name, recursive=False, filter=_anonymous)
+                status = process.wait()
+            if status != 0:
+                raise KernelArchiveError(f"{file}: zstd failed with status {status}")
+            Path(temp.name).chmod(0o644)
+            file.unlink(missing_ok=True)
+            file.hardlink_to(temp.name)
+    except OSError as error:
+        raise KernelArchiveError(
+            f"{file}: cannot write: {error.strerror}",
+            hint="free some space, or name another folder",
+        ) from error
+
+
+def import_kernel(file: Path, *, cache: Path, matrix: Matrix, spawner: Spawner) -> Built:
+    """Put a kernel from an archive into the cache.
+
+    Args:
+        file: as :func:`export_kernel` wrote it.
+        cache: the user's cache folder of this project.
+        matrix: its profiles; the kernel must be of one, as it is here.
+
+    Raises:
+        KernelArchiveError: damaged, cut off, made by somebody else, or of other options.
+        CacheError: no space.
+    """
+    if not file.is_file():
+        raise KernelArchiveError(f"{file}: no such file")
+    _need_zstd(spawner)
+    with _reading(file, spawner) as tar:
+        head = tar.next()
+        if head is None or head.name != _INDEX or not head.isreg() or head.size > _INDEX_LIMIT:
+            raise _damaged(file, f"it does not begin with {_INDEX}")
+        document = tar.extractfile(head)
+        assert document is not None
+        text = document.read().decode(errors="replace")
+        try:
+            fields = Fields.parse(text, source=f"{file}:{_INDEX}", schema=SCHEMA)
+            name, entry, config = fields.text("name"), fields.text("entry"), fields.text("config")
+            members = {
+                one.text("path"): _Member(
+                    mode=one.count("mode"),
+                    size=one.count("size"),
+                    sha256=one.text("sha256"),
+                    link=one.text_or_none("link"),
+                )
+                for one in fields.objects("files")
+            }
+        except DocumentError as error:
+            raise _damaged(file, str(error)) from error
+        _check_name(file, name, entry, config, matrix)
+        for path, member in members.items():
+            _check_path(file, path, member)
+        target = cache / "kernels" / name / entry
+        with locked(target.parent), making(target) as temp:
+            _extract(file, tar, members, temp)
+            (temp / IMPORTED).touch()
+    built = load_built(target)
+    if built is None:
+        raise _damaged(file, "it has no kernel")
+    return built
+
+
+def _describe(path: Path, name: str) -> dict[str, object]:
+    if path.is_symlink():
+        link = str(path.readlink())
+        return {"path": name, "mode": 0o777, "size": 0, "sha256": "", "link": link}
+    info = path.stat()
+    return {
+        "path": name,
+        "mode": stat.S_IMODE(info.st_mode),
+        "size": info.st_size,
+        "sha256": digest_file(path),
+        "link": None,
+    }
+
+
+def _anonymous(info: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Leave out who built it and when."""
+    info.uid = info.gid = 0
+    info.uname = info.gname = "root"
+    info.mtime = 0
+    return info
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(data)
+    tar.addfile(info, io.BytesIO(data))
+
+
+def _need_zstd(spawner: Spawner) -> None:
+    if spawner.which("zstd") is None:
+        raise KernelArchiveError("zstd not found", hint="apt-get install zstd")
+
+
+@contextmanager
+def _reading(file: Path, spawner: Spawner) -> Iterator[tarfile.TarFile]:
+    """Open an archive; whatever is wrong with it is one line."""
+    with spawner.spawn(("zstd", "-q", "-d", "-c", "--", file), stdout=PIPE) as process:
+        assert process.stdout is not None
+        try:
+            with tarfile.open(fileobj=process.stdout, mode="r|") as tar:
+                yield tar
+            # Up to the end: zstd's own checksum is there.
+            while process.stdout.read(_CHUNK):
+                pass
+            if process.wait() != 0:
+                raise _damaged(file, "zstd cannot read it")
+        except (tarfile.TarError, EOFError) as error:
+            raise _damaged(file, str(error)) from error
+
+
+def _damaged(file: Path, why: str) -> KernelArchiveError:
+    return KernelArchiveError(
+        f"{file}: not a whole kernel: {why}",
+        hint="copy it again, or write it anew with `harness kernels export`",
+    )
+
+
+def _check_name(file: Path, name: str, entry: str, config: str, matrix: Matrix) -> None:
+    """Refuse a kernel that no command would take, and names that leave the cache.
+
+    Raises:
+        HarnessError: an unknown series or profile, too.
+    """
+    series, _, profile_name = name.rpartition("+")
+    matrix.find(series)
+    profile = matrix.profile(profile_name)
+    if PurePosixPath(entry).name != entry or entry.startswith("."):
+        raise _damaged(file, f"{entry!r} is no name for a folder")
+    if Recipe.of(profile.name, profile.fragments).digest != config:
+        raise KernelArchiveError(
+            f"{file}: {name} was built with other options than kconfigs/ has here",
+            hint=f"`harness kernels build {name}`, or check out what it was built from",
+        )
+
+
+def _check_path(file: Path, path: str, member: _Member) -> None:
+    """Refuse what would be written, or would link, outside of the kernel's folder."""
+    parts = path.split("/")
+    if path.startswith("/") or any(part in ("", ".", "..") for part in parts):
+        raise _damaged(file, f"{path!r} leaves its folder")
+    if member.link is None:
+        return
+    depth = len(parts) - 1
+    for part in member.link.split("/"):
+        depth += {"..": -1, ".": 0, "": -1000}.get(part, 1)
+        if depth < 0:
+            raise _damaged(file, f"{path!r} links to {member.link!r}, outside of its folder")
+
+
+def _extract(file: Path, tar: tarfile.TarFile, members: dict[str, _Member], folder: Path) -> None:
+    """Write what the index names, and see that it is all there and nothing else is.
+
+    Links come last: nothing is ever written through one.
+    """
+    left = dict(members)
+    for info in iter(tar.next, None):
+        member = left.pop(info.name, None)
+        if member is None:
+            raise _damaged(file, f"{info.name!r} is not in its index, or twice there")
+        if member.link is not None:
+            continue
+        content = tar.extractfile(info) if info.isreg() else None
+        if content is None or info.size != member.size:
+            raise _damaged(file, f"{info.name!r} is not what the index says")
+        path = folder / info.name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if _write(content, path) != member.sha256:
+            raise _damaged(file, f"{info.name!r} has changed")
+        path.chmod(member.mode & 0o755)
+    if left:
+        raise _damaged(file, f"{len(left)} files are missing, such as {min(left)!r}")
+    for name, member in members.items():
+        if member.link is not None:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).symlink_to(member.link)
+
+
+def _write(content: _Reader | IO[bytes], path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        while chunk := content.read(_CHUNK):
+            digest.update(chunk)
+            file.write(chunk)
+    return digest.hexdigest()
