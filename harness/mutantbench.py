@@ -55,6 +55,7 @@ class Bench:
         sources: of the driver.
         state: results that are kept.
         all_tests: run every test, also when the expected ones have caught the mutant.
+        vms: how many VMs there may be at a time.
     """
 
     place: Place
@@ -62,6 +63,7 @@ class Bench:
     sources: dict[str, bytes]
     state: State
     all_tests: bool = False
+    vms: threading.Semaphore = field(default_factory=partial(threading.Semaphore, 1))
     _control: threading.Lock = field(default_factory=threading.Lock)
     _passed: set[str] = field(default_factory=set)
 
@@ -201,14 +203,16 @@ class Bench:
         place = replace(place, runs=self._folder(place, name))
         trial = partial(runner.trial, place, ready)
         if driver is self.ready.driver:
-            return rejudge(trial(Options()))
+            with self.vms:
+                return rejudge(trial(Options(jobs=1)))
         leash = place.spawner.leash
 
         def stop(line: bytes) -> None:
             if leash is not None and not self.all_tests and _is_red(line):
                 leash.kill()
 
-        return rejudge(trial(Options(jobs=1, more=_MORE), on_line=stop))
+        with self.vms:
+            return rejudge(trial(Options(jobs=1, more=_MORE), on_line=stop))
 
     def _folder(self, place: Place, name: str) -> Path:
         return place.runs / "mutants" / name
@@ -278,7 +282,8 @@ def judge_all(bench: Bench, mutations: Sequence[Mutation], *, jobs: int) -> Gene
     Args:
         bench: what they are judged with.
         mutations: what to judge.
-        jobs: how many at a time: one is built while the VM of another runs.
+        jobs: how many at a time; with more than the bench has VMs, one is built while the VM of
+            another runs.
     """
     folders: SimpleQueue[Path] = SimpleQueue()
     for number in range(jobs):

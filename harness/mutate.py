@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Semaphore
 
 from rich.console import Console
 
@@ -82,6 +83,7 @@ def mutate(
         sources=sources,
         state=State(folder=place.cache / "mutants/results", fresh=fresh),
         all_tests=all_tests,
+        vms=Semaphore(default_jobs()),
     )
     if mutations:
         with place.progress.phase("control") as phase:
@@ -94,7 +96,7 @@ def mutate(
     table.head()
     for finding in findings:
         table.row(finding)
-    with closing(judge_all(bench, mutations, jobs=default_jobs())) as coming:
+    with closing(judge_all(bench, mutations, jobs=default_jobs() + 1)) as coming:
         for judged in coming:
             finding = _excused(judged, chosen.excuses, ready.kernel)
             findings.append(finding)

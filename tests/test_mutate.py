@@ -325,3 +325,22 @@ def test_a_driver_that_passed_all_passed_each(lab: Lab) -> None:
     lab.mutant("one", expect="mmap:map.content")
     assert lab.mutate(fresh=False) == 0
     assert [word for word, _ in lab.ran()] == ["one"]
+
+
+def test_as_many_vms_as_there_may_be(lab: Lab) -> None:
+    for name in ("one", "two", "xx"):
+        lab.mutant(name)
+        lab.says[name] = {"mmap:map.content": Status.FAIL}
+    alone = threading.Lock()
+    together: list[str] = []
+
+    def during(word: str, place: Place) -> None:
+        if not alone.acquire(blocking=False):
+            together.append(word)
+            return
+        threading.Event().wait(0.05)
+        alone.release()
+
+    lab.during = during
+    assert len(list(mutantbench.judge_all(bench(lab), mutations(lab), jobs=3))) == 3
+    assert not together
