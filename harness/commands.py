@@ -64,11 +64,19 @@ def list_kernels(arguments: argparse.Namespace, place: Place) -> int:
     default = runner.default_kernel(place)
     say = partial(place.progress.console.print, markup=False, highlight=False)
     say(f"{'series':<15} {'MiB':>4}  {'cached':<54} Debian suites, best first")
-    for entry in runner.kernel_store(place).listing():
+    store = runner.kernel_store(place)
+    for entry in store.listing():
         name = entry.series + (" (default)" if entry.series == default else "")
         size = f"{entry.size >> 20}" if entry.size else ""
         cached = "-" if entry.kernel is None else entry.kernel.package or entry.kernel.release
         say(f"{name:<15} {size:>4}  {cached:<54} {', '.join(entry.suites)}")
+    for built in store.built():
+        kernel = built.kernel
+        how = f"built in {built.seconds / 60:.0f} min" + (", imported" if built.imported else "")
+        say(
+            f"{kernel.name:<15} {built.size >> 20:>4}  {kernel.package or kernel.release:<54} {how}"
+        )
+    say(f"SERIES+PROFILE is built on first use; profiles: {', '.join(store.profiles)}")
     return 0
 
 
@@ -77,6 +85,26 @@ def fetch_kernels(arguments: argparse.Namespace, place: Place) -> int:
     store = runner.kernel_store(place)
     for series in arguments.series:
         store.fetch(series)
+    return 0
+
+
+def build_kernels(arguments: argparse.Namespace, place: Place) -> int:
+    """`harness kernels build`: each from the newest source."""
+    store = runner.kernel_store(place)
+    for name in arguments.kernels:
+        store.build(name)
+    return 0
+
+
+def export_kernel(arguments: argparse.Namespace, place: Place) -> int:
+    """`harness kernels export`: one that was built here, as a file."""
+    runner.kernel_store(place).export(arguments.kernel, arguments.file)
+    return 0
+
+
+def import_kernel(arguments: argparse.Namespace, place: Place) -> int:
+    """`harness kernels import`: what export wrote, into the cache."""
+    runner.kernel_store(place).import_file(arguments.file)
     return 0
 
 
