@@ -15,6 +15,7 @@ from harness.kernel import Kernel
 from harness.run import Spawner
 
 _SCRIPT = Path(__file__).parent / "guest" / "run-tests"
+_LEAKS = _SCRIPT.with_name("leaks")
 # virtme-ng's init mounts or overlays these and gives up where one is missing.
 _FOLDERS = (
     *("bin", "dev", "etc", "home", "lib", "mnt", "opt", "proc", "root", "run", "srv", "sys"),
@@ -80,6 +81,7 @@ def payload(plan: Plan, *, tools: Path, spawner: Spawner) -> tuple[tuple[str, Pa
     """
     return (
         ("run-tests", _SCRIPT),
+        ("leaks", _LEAKS),
         ("speed", guest_tool("speed", folder=tools, spawner=spawner)),
         *((load.ko.name, load.ko) for load in plan.loads),
         *((f"suites/{suite.name}", suite.binary) for suite in plan.suites),

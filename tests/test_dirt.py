@@ -18,7 +18,8 @@ ENVIRONMENT = {"KSFT_SUITE": "dirt", "KSFT_MODULES": "first second"}
 KERNEL = {
     "dev/kmsg": "4,0,1,-;what was said before the tests\n",
     "proc/sys/kernel/tainted": "4096\n",
-    "proc/vmstat": "acquired 5\nreleased 3\n",
+    # Longer than what is read at a time.
+    "proc/vmstat": "acquired 5\nreleased 3\n" + "other 1\n" * 1000 + "charged 4\n",
     "sys/kernel/debug/dma_buf/bufinfo": "size count\n\nTotal 0 objects, 0 bytes\n",
     "sys/module/first/refcnt": "2\n",
     "sys/module/second/refcnt": "0\n",
@@ -61,6 +62,7 @@ def run(program: Path, *ids: str, **environment: str) -> Completed:
         ("leaks_buffer", "dma-bufs 0 -> 1"),
         ("leaks_pin", "pinned pages 2 -> 3"),
         ("unpins_twice", "pinned pages 2 -> 1"),
+        ("leaks_charge", "charges 4 -> 1"),
         ("leaks_user", "users of second 0 -> 4"),
         ("skips_and_leaks", "users of first 2 -> 3"),
     ],
@@ -165,3 +167,12 @@ def test_what_cannot_be_killed_ends_the_program(program: Path) -> None:
     assert re.search(r"^# STACK: thread \d+ \(dirt\) in state S at ", completed.output, re.M)
     assert re.search(r"^# STUCK: thread \d+ \(dirt\) in state Z at ", completed.output, re.M)
     assert "hang.last" not in completed.output
+
+
+def test_the_journal_says_which_test_has_which_processes(program: Path, tmp_path: Path) -> None:
+    journal = tmp_path / "journal"
+    run(program, "global.last", KSFT_JOURNAL=str(journal))
+    run(program, "global.last", KSFT_JOURNAL=str(journal))
+    lines = journal.read_text().splitlines()
+    pids = [int(line.removesuffix(" dirt:global.last")) for line in lines]
+    assert len(set(pids)) == 2

@@ -74,9 +74,10 @@ struct __ksft_module {
 static struct {
 	const char *suite;	/* NULL: all this is asleep */
 	int log;		/* /dev/kmsg */
+	int journal;		/* of the tests' processes, where the environment asks for it */
 	struct __ksft_watch *watches;
 	struct __ksft_module modules[__KSFT_MODULES];
-} __ksft_dirt = { .log = -1 };
+} __ksft_dirt = { .log = -1, .journal = -1 };
 
 static inline void __ksft_watch_add(struct __ksft_watch *watch)
 {
@@ -194,6 +195,7 @@ static inline void __ksft_watch_modules(const char *names)
 static inline bool __ksft_dirt_start(void)
 {
 	const char *modules = getenv("KSFT_MODULES");
+	const char *journal = getenv("KSFT_JOURNAL");
 	struct __ksft_watch *watch;
 
 	__ksft_dirt.suite = getenv("KSFT_SUITE");
@@ -205,6 +207,8 @@ static inline bool __ksft_dirt_start(void)
 		return false;
 	}
 	lseek(__ksft_dirt.log, 0, SEEK_END);
+	if (journal)
+		__ksft_dirt.journal = open(journal, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	__ksft_watch_modules(modules ? modules : "");
 	for (watch = __ksft_dirt.watches; watch; watch = watch->next) {
 		watch->before = __ksft_look(watch);
@@ -227,6 +231,13 @@ static inline void __ksft_dirt_mark(const char *id)
 		__ksft_print("# KERNEL: <4>no mark in /dev/kmsg: %s", strerror(errno));
 }
 
+/* When a test's process has started: what the kernel says of later ones, too, is about this test. */
+static inline void __ksft_dirt_born(pid_t pid, const char *id)
+{
+	if (__ksft_dirt.journal >= 0)
+		dprintf(__ksft_dirt.journal, "%d %s:%s\n", pid, __ksft_dirt.suite, id);
+}
+
 /* In the process of a test: leave no trace. */
 static inline void __ksft_dirt_forget(void)
 {
@@ -235,6 +246,8 @@ static inline void __ksft_dirt_forget(void)
 	if (!__ksft_dirt.suite)
 		return;
 	close(__ksft_dirt.log);
+	if (__ksft_dirt.journal >= 0)
+		close(__ksft_dirt.journal);
 	for (watch = __ksft_dirt.watches; watch; watch = watch->next) {
 		if (watch->file)
 			close(watch->file);

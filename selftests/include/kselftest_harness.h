@@ -547,6 +547,7 @@ static inline enum __ksft_verdict __ksft_supervise(struct __test_metadata *test,
 	}
 	/* Twice, because nobody knows which of the two processes runs first. */
 	setpgid(pid, pid);
+	__ksft_dirt_born(pid, id);
 
 	/* WNOWAIT: while the zombie is there, nobody else gets the number of its group. */
 	if (__ksft_wait(P_PID, pid, WNOWAIT, &info,
