@@ -23,6 +23,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/param.h>
 #include <unistd.h>
 
 /* A folder that stands for the root, to test this header. */
@@ -39,6 +40,9 @@
  */
 #define __KSFT_SETTLE_US	200000LL
 #define __KSFT_LOOK_US		500
+
+/* Bytes to read at a time. */
+#define __KSFT_CHUNK		1024UL
 
 #define __KSFT_MODULES		8
 /* More lines of the kernel than this are counted only. */
@@ -57,7 +61,7 @@ struct __ksft_watch {
 	const char *minus;
 	const char *refresh;
 	bool final;		/* never comes back, so it is not waited for */
-	bool keep;		/* keep files open: they belong to nothing that is unloaded */
+	bool keep;		/* keep files open: no module has to stay for them */
 	int file;		/* descriptors that are kept, 0 for none */
 	int refresh_file;
 	long long before;
@@ -114,29 +118,38 @@ static inline int __ksft_open(const char *path)
 
 /*
  * Read a file from its start, as far as it fits. @kept, if not NULL, is its descriptor or 0, and is
- * kept: to open a file in /proc/sys takes longer than to read it.
+ * kept: to open a file in /proc takes longer than to read it. One that has become stale, because
+ * its module was loaded anew, is opened once more.
  *
  * Return: whether it could be read.
  */
 static inline bool __ksft_read(const char *path, int *kept, char *text, size_t size)
 {
-	int fd = kept && *kept ? *kept : __ksft_open(path);
+	bool again = kept && *kept;
 	size_t length = 0;
-	ssize_t got;
+	ssize_t got = 0;
+	int fd;
 
-	if (fd < 0)
-		return false;
-	do {
-		got = pread(fd, text + length, size - 1 - length, length);
-		if (got > 0)
+	fd = again ? *kept : __ksft_open(path);
+	while (fd >= 0) {
+		/* Little at a time: sysctl files clear as much memory as one asks for. */
+		got = pread(fd, text + length, MIN(size - 1 - length, __KSFT_CHUNK), length);
+		if (got > 0) {
 			length += got;
-	} while (got > 0 || (got < 0 && errno == EINTR));
-	if (kept)
-		*kept = fd;
-	else
-		close(fd);
+		} else if (got < 0 && errno == ENODEV && again) {
+			again = false;
+			close(fd);
+			fd = __ksft_open(path);
+		} else if (got == 0 || errno != EINTR) {
+			break;
+		}
+	}
 	text[length] = '\0';
-	return got == 0;
+	if (kept)
+		*kept = fd < 0 ? 0 : fd;
+	else if (fd >= 0)
+		close(fd);
+	return fd >= 0 && got == 0;
 }
 
 /* Return: the number behind the first @key that starts a line, or -1. */
@@ -152,17 +165,25 @@ static inline long long __ksft_number(const char *text, const char *key)
 	return -1;
 }
 
-/* Return: the number that is watched, or -1 where it cannot be read. */
-static inline long long __ksft_look(struct __ksft_watch *watch)
+/*
+ * Return: the number that is watched, or -1 where it cannot be read. @last, if it has the same file,
+ * was looked at just before.
+ */
+static inline long long __ksft_look(struct __ksft_watch *watch, const struct __ksft_watch *last)
 {
 	static char text[1 << 16];
+	static bool good;
 	long long number;
 
-	/* What it returns is its opinion of other numbers. */
-	if (watch->refresh)
-		__ksft_read(watch->refresh, watch->keep ? &watch->refresh_file : NULL, text,
-			    sizeof(text));
-	if (!__ksft_read(watch->path, watch->keep ? &watch->file : NULL, text, sizeof(text)))
+	if (!last || strcmp(last->path, watch->path)) {
+		/* What it returns is its opinion of other numbers. */
+		if (watch->refresh)
+			__ksft_read(watch->refresh, watch->keep ? &watch->refresh_file : NULL,
+				    text, sizeof(text));
+		good = __ksft_read(watch->path, watch->keep ? &watch->file : NULL, text,
+				   sizeof(text));
+	}
+	if (!good)
 		return -1;
 	number = __ksft_number(text, watch->key ? watch->key : "");
 	return watch->minus ? number - __ksft_number(text, watch->minus) : number;
@@ -186,6 +207,7 @@ static inline void __ksft_watch_modules(const char *names)
 			 name);
 		module->watch.what = module->what;
 		module->watch.path = module->path;
+		module->watch.keep = true;
 		__ksft_watch_add(&module->watch);
 		module++;
 	}
@@ -196,7 +218,7 @@ static inline bool __ksft_dirt_start(void)
 {
 	const char *modules = getenv("KSFT_MODULES");
 	const char *journal = getenv("KSFT_JOURNAL");
-	struct __ksft_watch *watch;
+	struct __ksft_watch *watch, *last = NULL;
 
 	__ksft_dirt.suite = getenv("KSFT_SUITE");
 	if (!__ksft_dirt.suite)
@@ -211,7 +233,8 @@ static inline bool __ksft_dirt_start(void)
 		__ksft_dirt.journal = open(journal, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	__ksft_watch_modules(modules ? modules : "");
 	for (watch = __ksft_dirt.watches; watch; watch = watch->next) {
-		watch->before = __ksft_look(watch);
+		watch->before = __ksft_look(watch, last);
+		last = watch;
 		if (watch->before < 0)
 			__ksft_print("# UNWATCHED: %s: not in %s", watch->what, watch->path);
 	}
@@ -295,11 +318,12 @@ static inline void __ksft_report_log(void)
 /* Return: whether all is as it was, but for what never will be. */
 static inline bool __ksft_settled(void)
 {
-	struct __ksft_watch *watch;
+	struct __ksft_watch *watch, *last = NULL;
 	bool settled = true;
 
 	for (watch = __ksft_dirt.watches; watch; watch = watch->next) {
-		watch->now = __ksft_look(watch);
+		watch->now = __ksft_look(watch, last);
+		last = watch;
 		settled &= watch->now == watch->before || watch->final;
 	}
 	return settled;

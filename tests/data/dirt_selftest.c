@@ -13,6 +13,7 @@
 KSFT_WATCH(bufs, "dma-bufs", .path = BUFINFO, .key = "Total ", .keep = true)
 KSFT_WATCH(pins, "pinned pages", .path = VMSTAT, .key = "acquired ", .minus = "released ",
 	   .refresh = VMSTAT, .keep = true)
+KSFT_WATCH(charges, "charges", .path = VMSTAT, .key = "charged ", .keep = true)
 KSFT_WATCH(absent, "unicorns", .path = "/sys/unicorns")
 
 static void write_file(const char *path, int flags, const char *text)
@@ -47,9 +48,14 @@ static void leave(void)
 
 TEST(clean)
 {
-	put(VMSTAT, "released 7\nacquired 9\n");
+	put(VMSTAT, "released 7\nacquired 9\ncharged 4\n");
 	say("6,1,1,-;fine\n");
 	say("12,2,1,-;a warning of some process\n");
+}
+
+TEST(leaks_charge)
+{
+	put(VMSTAT, "acquired 5\nreleased 3\ncharged 1\n");
 }
 
 TEST(taints)
@@ -64,12 +70,12 @@ TEST(leaks_buffer)
 
 TEST(leaks_pin)
 {
-	put(VMSTAT, "acquired 10\nreleased 7\n");
+	put(VMSTAT, "acquired 10\nreleased 7\ncharged 4\n");
 }
 
 TEST(unpins_twice)
 {
-	put(VMSTAT, "acquired 9\nreleased 8\n");
+	put(VMSTAT, "acquired 9\nreleased 8\ncharged 4\n");
 }
 
 TEST(leaks_user)
