@@ -117,6 +117,27 @@ class KernelStore:
         with self._progress.phase("kernel") as phase:
             return self._fetch(series, phase, newest=True)
 
+    def key(self, name: str) -> str:
+        """Return what the newest kernel of a name is kept by, for the cache of a CI.
+
+        It changes when Debian has a newer package; for one that we build, also with its
+        configuration and compiler. Downloads package lists, no package.
+
+        Args:
+            name: a series, or a series or source tree with a profile.
+
+        Raises:
+            HarnessError: no such kernel, or no network.
+        """
+        parts = split_profile(name)
+        if parts is not None:
+            return self._own.key(*parts)
+        series = self._matrix.find(name)
+        with self._progress.phase("key") as phase, ExitStack() as stack:
+            _, found = self._resolve(series, phase, stack)
+            phase.done(f"{found.image.name} {found.image.version}")
+        return f"{series.name}-{found.image.version}-{SCHEMA}"
+
     def listing(self) -> tuple[KernelEntry, ...]:
         """Return every series of the matrix, oldest first, with what is cached of it."""
         return tuple(

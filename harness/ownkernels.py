@@ -168,6 +168,33 @@ class OwnKernels:
         root = suite.buildroot if suite else None
         return replace(built.kernel, name=job.name, buildroot=root)
 
+    def key(self, base: str, profile: str) -> str:
+        """Return what a build from the newest source is kept by; builds nothing.
+
+        The host's compiler is part of it, though a build root's may have to be taken: which one
+        that is follows from the source.
+
+        Raises:
+            HarnessError: no such series, tree or profile, no network, or no compiler.
+        """
+        job = self._job(base, profile)
+        compiler = job.compiler or host_compiler(self.spawner)
+        if job.tree is not None:
+            return f"{job.folder.name}-{job.entry(check_tree(job.tree), compiler).name}"
+        with (
+            self.progress.phase("key") as phase,
+            source_package(
+                self.matrix.find(base),
+                cache=self.cache,
+                spawner=self.spawner,
+                phase=phase,
+                keyring=self.keyring,
+            ) as source,
+        ):
+            job = replace(job, source=source.package.sha256, package=source)
+            phase.done(f"{source.package.name} {source.package.version}")
+        return f"{job.name}-{job.entry('', compiler).name}"
+
     def listing(self) -> tuple[Built, ...]:
         """Return the newest build of each name, sorted by name."""
         found = (self.newest(folder) for folder in sorted(self._kernels.glob("*+*/")))

@@ -148,6 +148,20 @@ def test_fetch_switches_to_the_newest_and_keeps_the_last(lab: Lab) -> None:
     assert not [path for path in lab.fake.requests if path.endswith(".deb")]
 
 
+def test_the_key_is_of_the_newest_and_costs_no_package(lab: Lab) -> None:
+    store = lab.store()
+    before = store.key("6.12")
+    assert store.key("6.12") == before
+    lab.fake.add_kernel("6.12.10+deb12-amd64", "6.12.10-1")
+    lab.fake.publish("stable")
+    assert store.key("6.12") != before
+    assert store.key("6.12").startswith("6.12-6.12.10-1")
+    assert store.listing()[1].kernel is None
+    assert not [path for path in lab.fake.requests if path.endswith(".deb")]
+    with pytest.raises(UnknownSeriesError):
+        store.key("6.99")
+
+
 def test_unknown_series_names_the_known_ones(lab: Lab) -> None:
     with pytest.raises(UnknownSeriesError, match=r"unknown kernel '6\.99': .* 6\.1, 6\.12"):
         lab.store().get("6.99")
