@@ -245,11 +245,14 @@ TEST_F(seen, fdinfo)
 	close(dmabuf);
 }
 
+/* No other buffer has any: the totals are those of the newest. */
 static void check_users(struct __test_metadata *_metadata, int attachments, int mappings,
 			int vmapped)
 {
 	struct shown shown = { 0 };
 
+	EXPECT_EQ(attachments, read_field(UDMABUF_IOV_TOTALS, "attachments "));
+	EXPECT_EQ(mappings, read_field(UDMABUF_IOV_TOTALS, "mappings "));
 	ASSERT_TRUE(read_newest(&shown));
 	EXPECT_EQ(attachments, shown.attachments);
 	EXPECT_EQ(mappings, shown.mappings);

@@ -291,6 +291,17 @@ FIXTURE_VARIANT_ADD(create, offset_negative)
 	.expected = EINVAL,
 };
 
+/* Guards: an offset that is looked at after the descriptor */
+FIXTURE_VARIANT_ADD(create, offset_first)
+{
+	.file = NOT_OPEN,
+	.seals = 0,
+	.offset = 1ULL << 63,
+	.size = PAGE,
+	.flags = 0,
+	.expected = EINVAL,
+};
+
 /* Guards: B03, B18: a number of bytes or pages in 32 bits */
 FIXTURE_VARIANT_ADD(create, size_beyond_32_bits)
 {
