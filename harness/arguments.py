@@ -28,6 +28,7 @@ examples:
   harness parse build/runs/latest          judge a run again, without a VM
   harness shell --gdb                      a VM to type in, and a debugger on it
   harness canary                           provoke all kinds of trouble: is each seen?
+  harness matrix                           on every kernel: see harness matrix --help
   harness kernels fetch 6.12               fill the cache while there is a network
 """
 
@@ -50,6 +51,7 @@ def parse(argv: Sequence[str] | None, *, strict: bool) -> argparse.Namespace:
     _check(verbs)
     _watch(verbs)
     _kernels(verbs)
+    _matrix(verbs)
     _parse(verbs)
     _lint(verbs, strict=strict)
     _canary(verbs)
@@ -112,6 +114,68 @@ def _kernels(verbs: "_Verbs") -> None:
     imported.add_argument("file", type=Path, metavar="FILE.tar.zst")
     imported.set_defaults(run=commands.import_kernel)
     kernels.set_defaults(run=commands.list_kernels)
+
+
+_MATRIX = """\
+Run the cells of kconfigs/matrix.toml, each a kernel, a driver and a VM, side by side as far as
+cores and memory allow, the longest first. At the end one screen: the tests that differ between
+cells or do not pass, why, and a line for each cell. A cell that cannot be run is an error, exit
+status 2.
+
+--changed-only runs a cell only if something that its verdicts depend on is not as it was: the
+driver's code (not its comments), the tests, the kernel, the VM, the harness. For the others the
+last verdict stands, red or green, and is reported again.
+
+--baseline REV runs driver and tests of that revision first, then those of the working tree, and
+reports only what is new: failures, splats, dirt. Exit status 1 means that there is something new.
+What was run of REV once is not run again.
+"""
+
+_MATRIX_EXAMPLES = """\
+examples:
+  harness matrix                            the default cells: Debian's kernels
+  harness matrix --changed-only             after an edit
+  harness matrix --baseline origin/main     what did my branch break?
+  harness matrix --group debug              KASAN, lockdep, KCSAN, coverage (builds kernels)
+  harness matrix --cell '7.*' 'mmap:*'      one family of tests on two kernels
+  harness matrix --group '*' --json         every cell, as GitHub's strategy.matrix
+"""
+
+
+def _matrix(verbs: "_Verbs") -> None:
+    matrix = verbs.add_parser(
+        "matrix",
+        help="check on every kernel of kconfigs/matrix.toml",
+        description=_MATRIX,
+        epilog=_MATRIX_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _tests(matrix)
+    matrix.add_argument(
+        "--cell",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="only cells of such a name, of all groups; can be repeated",
+    )
+    matrix.add_argument(
+        "--group",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="cells of such a group instead of the default one; can be repeated",
+    )
+    matrix.add_argument(
+        "--changed-only", action="store_true", help="run only what can have another verdict"
+    )
+    matrix.add_argument("--baseline", metavar="REV", help="report only what is new since REV")
+    matrix.add_argument(
+        "--json", action="store_true", help="only say which cells, as JSON for GitHub's matrix"
+    )
+    matrix.add_argument("--verbose", action="store_true", help="all rows, all causes")
+    _vm_options(matrix)
+    _more_vms(matrix)
+    matrix.set_defaults(run=commands.matrix)
 
 
 def _parse(verbs: "_Verbs") -> None:
@@ -190,12 +254,7 @@ def _bench(verbs: "_Verbs") -> None:
 
 def _test_options(parser: argparse.ArgumentParser) -> None:
     _kernel_option(parser)
-    parser.add_argument(
-        "tests",
-        nargs="*",
-        metavar="TEST",
-        help="run only these: globs over suite:fixture.variant.test, such as 'mmap:*'",
-    )
+    _tests(parser)
     parser.add_argument(
         "--driver",
         choices=("ours", "builtin"),
@@ -203,6 +262,19 @@ def _test_options(parser: argparse.ArgumentParser) -> None:
         help="builtin: hold the kernel's own udmabuf to our tests (default: %(default)s)",
     )
     _vm_options(parser)
+    _more_vms(parser)
+
+
+def _tests(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "tests",
+        nargs="*",
+        metavar="TEST",
+        help="run only these: globs over suite:fixture.variant.test, such as 'mmap:*'",
+    )
+
+
+def _more_vms(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--more-vms",
         type=int,

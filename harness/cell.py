@@ -28,7 +28,7 @@ class CellResult:
         folder: its run folder; perhaps missing where it could not be run.
         result: the verdicts; None when there are none.
         error: one line, why it could not be run or judged; None when it was.
-        seconds: wall time of all of it: kernel, builds, VMs, judging.
+        seconds: wall time of kernel, builds, VMs and judging, without waiting for other cells.
         inputs: hash of all that the verdicts depend on; "" when it is not known.
     """
 
@@ -79,28 +79,40 @@ def save_cells(folder: Path, cells: Sequence[CellResult], *, started: str) -> No
     jsonfile.write_text(folder / INDEX, jsonfile.dump(document))
 
 
+def is_matrix(folder: Path) -> bool:
+    """Tell a matrix run's folder from that of an ordinary run."""
+    return (folder / INDEX).exists()
+
+
 def load_cells(folder: Path) -> tuple[CellResult, ...]:
     """Read the cells of a matrix run, or an ordinary run as a matrix of one.
-
-    A cell whose verdicts cannot be read is one that could not be judged.
 
     Raises:
         DocumentError: `folder` is neither, or its matrix.json is not whole; names file and key.
     """
+    if is_matrix(folder):
+        return load_matrix_run(folder)[1]
+    result = _result(folder)
+    seconds = sum(vm.seconds for vm in result.vms)
+    return (
+        CellResult(name=result.kernel, folder=folder, result=result, error=None, seconds=seconds),
+    )
+
+
+def load_matrix_run(folder: Path) -> tuple[str, tuple[CellResult, ...]]:
+    """Read matrix.json; returns the start, ISO 8601, and the cells.
+
+    A cell whose verdicts cannot be read is one that could not be judged.
+
+    Raises:
+        DocumentError: it is not whole; names file and key.
+    """
     index = folder / INDEX
-    if not index.exists():
-        result = _result(folder)
-        seconds = sum(vm.seconds for vm in result.vms)
-        return (
-            CellResult(
-                name=result.kernel, folder=folder, result=result, error=None, seconds=seconds
-            ),
-        )
     fields = jsonfile.Fields.parse(jsonfile.read_text(index), source=str(index), schema=SCHEMA)
-    fields.text("started")
+    started = fields.text("started")
     cells = tuple(_cell(folder, entry) for entry in fields.objects("cells"))
     fields.end()
-    return cells
+    return started, cells
 
 
 def _cell(folder: Path, fields: jsonfile.Fields) -> CellResult:

@@ -4,12 +4,14 @@
 import argparse
 from functools import partial
 
-from harness import benchmark, doctoring, known, runner
+from harness import benchmark, doctoring, known, matrixcheck, runner
 from harness.canarycheck import run_canaries
 from harness.capacity import default_jobs
+from harness.cell import is_matrix
 from harness.export import export as export_suites
 from harness.lint import lint as run_lint
 from harness.lintreport import print_lint
+from harness.matrixrun import MatrixOptions, choose
 from harness.mutate import Choice, list_mutants
 from harness.mutate import mutate as run_mutants
 from harness.onsave import check_on_save
@@ -52,8 +54,30 @@ def _options(arguments: argparse.Namespace) -> runner.Options:
     )
 
 
+def matrix(arguments: argparse.Namespace, place: Place) -> int:
+    """`harness matrix`: 0 all passed, 1 a test failed, 2 not every cell could be judged."""
+    cells = choose(runner.matrix_of(place), arguments.cell, arguments.group)
+    if arguments.json:
+        place.progress.note(matrixcheck.list_cells(cells))
+        return 0
+    options = MatrixOptions(
+        patterns=tuple(arguments.tests),
+        cold=arguments.cold,
+        jobs=arguments.jobs,
+        more=arguments.more_vms,
+    )
+    check_cells = matrixcheck.check_matrix
+    if arguments.baseline is not None:
+        check_cells = partial(matrixcheck.compare_matrix, revision=arguments.baseline)
+    return check_cells(
+        place, cells, options, changed_only=arguments.changed_only, verbose=arguments.verbose
+    )
+
+
 def parse(arguments: argparse.Namespace, place: Place) -> int:
     """`harness parse`: the same verdicts from a run's files alone."""
+    if is_matrix(arguments.folder):
+        return matrixcheck.parse_matrix(place, arguments.folder, verbose=arguments.verbose)
     result = rejudge(arguments.folder, runner.decoder(place, arguments.folder))
     print_run(result, arguments.folder, place.progress.console, verbose=arguments.verbose)
     return result.exit_status

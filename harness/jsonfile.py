@@ -170,6 +170,11 @@ def dump(document: dict[str, object]) -> str:
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
 
+def line(document: dict[str, object]) -> str:
+    """Encode a document as one line, without a line feed."""
+    return json.dumps(document, separators=(",", ":"), allow_nan=False)
+
+
 def read_text(path: Path) -> str:
     """Read a document of ours.
 

@@ -25,7 +25,7 @@ from harness.kselftest import SelftestBuild, Suite
 from harness.kselftest import build as build_selftests
 from harness.lanes import plan_lanes
 from harness.manifest import BUILTIN, Manifest
-from harness.matrix import load_matrix
+from harness.matrix import Matrix, load_matrix
 from harness.place import Place
 from harness.preflight import preflight, qemu_version
 from harness.probe import choose_accelerator
@@ -85,15 +85,19 @@ class Options:
     seconds: Mapping[str, float] | None = None
 
 
+def matrix_of(place: Place) -> Matrix:
+    """Return this checkout's matrix; raises MatrixError."""
+    return load_matrix(place.source / "kconfigs/matrix.toml")
+
+
 def kernel_store(place: Place) -> KernelStore:
     """Return the store of the kernels that this checkout's matrix names."""
-    matrix = load_matrix(place.source / "kconfigs/matrix.toml")
-    return KernelStore(place.cache, matrix, place.spawner, place.progress)
+    return KernelStore(place.cache, matrix_of(place), place.spawner, place.progress)
 
 
 def default_kernel(place: Place) -> str:
     """Return the series to take when none is named."""
-    return load_matrix(place.source / "kconfigs/matrix.toml").default
+    return matrix_of(place).default
 
 
 def prepare(place: Place, kernel_name: str, selftests: SelftestBuild | None = None) -> Ingredients:

@@ -28,6 +28,23 @@ def check_patterns(specs: Sequence[Spec], patterns: Sequence[str]) -> None:
         )
 
 
+def narrow(specs: Sequence[Spec], first: Sequence[str], second: Sequence[str]) -> tuple[str, ...]:
+    """Return patterns for the tests that are asked for by both; none where both ask for all.
+
+    Raises:
+        NoTestError: one asks for a test that there is not, or no test is asked for by both.
+    """
+    for patterns in (first, second):
+        check_patterns(specs, patterns)
+    if not first or not second:
+        return tuple(first or second)
+    ids = [f"{spec.name}:{id_}" for spec in specs for id_ in _matching(spec, first)]
+    found = tuple(id_ for id_ in ids if any(fnmatch.fnmatchcase(id_, one) for one in second))
+    if not found:
+        raise NoTestError(f"no test matches both {' '.join(first)!r} and {' '.join(second)!r}")
+    return found
+
+
 def select(suites: tuple[Suite, ...], patterns: Sequence[str]) -> tuple[Suite, ...]:
     """Return the suites with only the ids that match a pattern; those without any are left out.
 

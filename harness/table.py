@@ -20,7 +20,7 @@ from rich.text import Text
 from harness.manifest import MANIFEST, vm_folder
 from harness.results import RunResult, Status, TestResult, VmExit
 
-_STYLES = {
+STYLES = {
     Status.PASS: "green",
     Status.XFAIL: "green",
     Status.SKIP: "yellow",
@@ -72,7 +72,7 @@ def print_run(
     for row in rows:
         time = "" if row.seconds is None else f"{row.seconds:.2f} s"
         line = Text(f"{row.name:<{width}}  ")
-        line.append(f"{row.status.upper():<7}", style=_STYLES[row.status])
+        line.append(f"{row.status.upper():<7}", style=STYLES[row.status])
         line.append(f"  {time:>8}")
         line.rstrip()
         _print(console, line)
@@ -106,12 +106,12 @@ def _rows(tests: tuple[TestResult, ...], folder: Path, *, verbose: bool) -> Iter
                 yield _alike(first, like, folder)
             continue
         times = [test.seconds for test in group if test.seconds is not None]
-        reason = (_plain(first.reason),) if first.reason else ()
+        reason = (plain(first.reason),) if first.reason else ()
         yield _Row(
-            name=f"{_plain(_family(first))}* ({len(group)} tests)",
+            name=f"{plain(_family(first))}* ({len(group)} tests)",
             status=first.status,
             seconds=sum(times) if times else None,
-            below=reason if first.status.good else (*reason, f"log: {_log(first, folder)}"),
+            below=reason if first.status.good else (*reason, f"log: {log_of(first, folder)}"),
         )
 
 
@@ -129,26 +129,26 @@ def _family(test: TestResult) -> str:
 
 
 def _single(test: TestResult, folder: Path, *, verbose: bool) -> _Row:
-    below = [_plain(test.reason)] if test.reason else []
+    below = [plain(test.reason)] if test.reason else []
     if verbose or not test.status.good:
-        lines = [_plain(line) for line in test.lines]
+        lines = [plain(line) for line in test.lines]
         kept = len(lines) if verbose else _LINES
         below += lines[:kept]
         if len(lines) > kept:
             below.append(f"... {len(lines) - kept} more lines")
     if not test.status.good:
-        below.append(f"log: {_log(test, folder)}")
-    return _Row(name=_plain(test.id), status=test.status, seconds=test.seconds, below=tuple(below))
+        below.append(f"log: {log_of(test, folder)}")
+    return _Row(name=plain(test.id), status=test.status, seconds=test.seconds, below=tuple(below))
 
 
 def _alike(test: TestResult, like: str, folder: Path) -> _Row:
     """What failed for the reason of another test: the same splat in each, most often."""
-    below = (f"as {_plain(like)}: {_plain(test.reason)}", f"log: {_log(test, folder)}")
-    return _Row(name=_plain(test.id), status=test.status, seconds=test.seconds, below=below)
+    below = (f"as {plain(like)}: {plain(test.reason)}", f"log: {log_of(test, folder)}")
+    return _Row(name=plain(test.id), status=test.status, seconds=test.seconds, below=below)
 
 
-def _log(test: TestResult, folder: Path) -> str:
-    """Where to read on: the result's line, or the console when no line decided."""
+def log_of(test: TestResult, folder: Path) -> str:
+    """Return where to read on: the result's line, or the console when no line decided."""
     if test.vm == 0:
         return str(folder / MANIFEST)
     if test.line is not None:
@@ -158,22 +158,28 @@ def _log(test: TestResult, folder: Path) -> str:
 
 def _notes(problems: tuple[str, ...], folder: Path, *, verbose: bool) -> list[str]:
     kept = len(problems) if verbose else _LINES
-    notes = [_plain(problem) for problem in problems[:kept]]
+    notes = [plain(problem) for problem in problems[:kept]]
     if len(problems) > kept:
         notes.append(f"{len(problems) - kept} more in {folder / 'results.json'}")
     return notes
 
 
-def _summary(result: RunResult) -> Text:
+def count_words(result: RunResult) -> Text:
+    """Return how many tests ended how: what is wrong comes first."""
     words = Text()
     for status, count in sorted(result.counts.items(), key=lambda item: item[0].good):
         words.append(", " if words else "")
-        words.append(f"{count} {status.words}", style=_STYLES[status])
+        words.append(f"{count} {status.words}", style=STYLES[status])
     if not words:
         words.append("no tests", style="bold magenta")
+    return words
+
+
+def _summary(result: RunResult) -> Text:
+    words = count_words(result)
     kernel = result.kernel
     if result.release is not None and result.release != kernel:
-        kernel += f" ({_plain(result.release)})"
+        kernel += f" ({plain(result.release)})"
     seconds = sum(vm.seconds for vm in result.vms)
     vms = "1 VM" if len(result.vms) == 1 else f"{len(result.vms)} VMs"
     words.append(f"; kernel {kernel}, {result.accelerator}, {seconds:.1f} s in {vms}")
@@ -182,6 +188,6 @@ def _summary(result: RunResult) -> Text:
     return words
 
 
-def _plain(text: str) -> str:
-    """Text of the guest's, harmless to a terminal."""
+def plain(text: str) -> str:
+    """Return text of the guest's, harmless to a terminal."""
     return _CONTROL.sub("", text).replace("\t", "    ")

@@ -21,7 +21,7 @@ class Recorder(Phase):
     """A phase that keeps what it was told."""
 
     def __init__(self) -> None:
-        super().__init__("test", None, lambda text: None)
+        super().__init__("test", lambda text: None)
         self.said: list[str] = []
 
     def update(self, text: str) -> None:

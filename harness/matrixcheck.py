@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: GPL-2.0
+"""`harness matrix`: run cells, print them, and keep what there is to compare with."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from time import monotonic
+
+from harness import baseline, jsonfile, merged, runner
+from harness.cell import load_matrix_run, save_cells
+from harness.errors import HarnessError
+from harness.matrix import Cell
+from harness.matrixrun import BASE, MatrixOptions, known_cells, run_matrix
+from harness.matrixtable import print_matrix, print_news
+from harness.place import Place
+from harness.rundir import new_run, rejudge
+
+
+def check_matrix(
+    place: Place,
+    cells: Sequence[Cell],
+    options: MatrixOptions,
+    *,
+    changed_only: bool = False,
+    verbose: bool = False,
+) -> int:
+    """Run cells and print them.
+
+    Args:
+        place: where.
+        cells: at least one.
+        options: how.
+        changed_only: what a cell said last still stands where all that it depends on is the same.
+        verbose: print all rows.
+
+    Returns:
+        0 all passed, 1 a test failed in a cell, 2 not every cell could be judged.
+    """
+    start = monotonic()
+    known = tuple(known_cells(place.runs)) if changed_only else ()
+    folder = new_run(place.runs, "matrix")
+    results = run_matrix(place, cells, options, folder=folder, known=known)
+    console = place.progress.console
+    print_matrix(results, folder, console, seconds=monotonic() - start, verbose=verbose)
+    return merged.exit_status(results)
+
+
+def compare_matrix(
+    place: Place,
+    cells: Sequence[Cell],
+    options: MatrixOptions,
+    revision: str,
+    *,
+    changed_only: bool = False,
+    verbose: bool = False,
+) -> int:
+    """Run cells at a revision and as they are now, and print only what is new.
+
+    What is known of the revision from an earlier comparison is not run again.
+
+    Args:
+        place: where.
+        cells: at least one.
+        options: how.
+        revision: of driver and tests, as git takes it.
+        changed_only: the same for the cells as they are now.
+        verbose: print all rows.
+
+    Returns:
+        0 nothing new, 1 new failures, splats or dirt, 2 something could not be judged.
+    """
+    known = tuple(known_cells(place.runs))
+    folder = new_run(place.runs, "matrix")
+    with baseline.checked_out(place, revision) as old:
+        place.progress.note(f"{revision}:")
+        before = run_matrix(old, cells, options, folder=folder / BASE, known=known)
+    place.progress.note("now:")
+    now = run_matrix(place, cells, options, folder=folder, known=known if changed_only else ())
+    print_news(now, before, folder, place.progress.console, verbose=verbose)
+    return baseline.exit_status(now, before)
+
+
+def parse_matrix(place: Place, folder: Path, *, verbose: bool = False) -> int:
+    """Judge a matrix run again from its files, without a VM; prints and returns as it did.
+
+    A cell that could not be run stays an error.
+    """
+    started, cells = load_matrix_run(folder)
+    judged = []
+    for cell in cells:
+        if cell.result is None and cell.error is not None:
+            judged.append(cell)
+            continue
+        try:
+            result = rejudge(cell.folder, runner.decoder(place, cell.folder))
+            judged.append(replace(cell, result=result))
+        except HarnessError as error:
+            judged.append(replace(cell, result=None, error=str(error)))
+    save_cells(folder, judged, started=started)
+    merged.save_merged(folder, judged, started=started)
+    print_matrix(judged, folder, place.progress.console, verbose=verbose)
+    return merged.exit_status(judged)
+
+
+def list_cells(cells: Sequence[Cell]) -> str:
+    """Return cells as GitHub's strategy.matrix takes them: JSON on one line."""
+    entries = [
+        {
+            "cell": cell.name,
+            "kernel": cell.kernel,
+            "driver": "builtin" if cell.builtin else "ours",
+            "group": cell.group,
+        }
+        for cell in cells
+    ]
+    return jsonfile.line({"include": entries})
