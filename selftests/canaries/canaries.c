@@ -132,6 +132,27 @@ TEST_F_TIMEOUT(canary, use_after_free, PATIENCE)
 	ASSERT_EQ(0, write_file(DOOR, "use-after-free"));
 }
 
+TEST_F(canary, bounds)
+{
+	ASSERT_EQ(0, write_file(DOOR, "bounds"));
+}
+
+TEST_F(canary, rcu_usage)
+{
+	ASSERT_EQ(0, write_file(DOOR, "rcu-usage"));
+}
+
+TEST_F_TIMEOUT(canary, race, PATIENCE)
+{
+	pid_t other = fork();
+
+	ASSERT_LE(0, other);
+	ASSERT_EQ(0, write_file(DOOR, "race 3"));
+	if (!other)
+		_exit(0);
+	ASSERT_EQ(other, waitpid(other, NULL, 0));
+}
+
 TEST_F_TIMEOUT(canary, flood, PATIENCE)
 {
 	/* A slow console keeps its CPU, which may well come first. */

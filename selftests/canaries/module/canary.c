@@ -191,6 +191,34 @@ static noinline void canary_list(unsigned int seconds)
 	list_del(&entry);
 }
 
+static noinline void canary_bounds(unsigned int seconds)
+{
+	static int few[4];
+	int index = ARRAY_SIZE(few) + 1;
+
+	OPTIMIZER_HIDE_VAR(index);
+	WRITE_ONCE(few[0], few[index]);
+}
+
+static noinline void canary_rcu_usage(unsigned int seconds)
+{
+	static int __rcu *guarded;
+
+	rcu_dereference(guarded);
+}
+
+/* Two tasks at a time. */
+static noinline void canary_race(unsigned int seconds)
+{
+	static unsigned long count;
+	unsigned long end = jiffies + seconds * HZ;
+
+	while (time_before(jiffies, end)) {
+		count++;
+		barrier();
+	}
+}
+
 static noinline void canary_flood(unsigned int seconds)
 {
 	int line;
@@ -219,6 +247,9 @@ static const struct canary canaries[] = {
 	{ "atomic-sleep", canary_atomic_sleep },
 	{ "refcount", canary_refcount },
 	{ "list", canary_list },
+	{ "bounds", canary_bounds },
+	{ "rcu-usage", canary_rcu_usage },
+	{ "race", canary_race },
 	{ "flood", canary_flood },
 	{ "reboot", canary_reboot },
 };
