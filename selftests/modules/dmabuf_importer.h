@@ -229,6 +229,20 @@ struct dmabuf_importer_fail {
 	__u32 mapped;
 };
 
+/**
+ * struct dmabuf_importer_hold - take references on a page until the session is closed
+ * @addr: in: an address in the page, which the caller may write to
+ * @count: in: references, 1 to 2^30
+ * @pad: 0
+ *
+ * EBUSY: the session holds a page already.
+ */
+struct dmabuf_importer_hold {
+	__u64 addr;
+	__u32 count;
+	__u32 pad;
+};
+
 #define DMABUF_IMPORTER_ORDER_OLDEST	0	/* each object whole, oldest first */
 #define DMABUF_IMPORTER_ORDER_NEWEST	1	/* each object whole, newest first */
 #define DMABUF_IMPORTER_ORDER_PHASES	2	/* unmap all, then detach all, then release */
@@ -273,5 +287,6 @@ struct dmabuf_importer_abandon {
 #define DMABUF_IMPORTER_REFS	_IOWR(DMABUF_IMPORTER_MAGIC, 0x91, struct dmabuf_importer_count)
 #define DMABUF_IMPORTER_ABANDON	_IOWR(DMABUF_IMPORTER_MAGIC, 0x92, struct dmabuf_importer_abandon)
 #define DMABUF_IMPORTER_FAIL	_IOWR(DMABUF_IMPORTER_MAGIC, 0x93, struct dmabuf_importer_fail)
+#define DMABUF_IMPORTER_HOLD	_IOW(DMABUF_IMPORTER_MAGIC, 0x95, struct dmabuf_importer_hold)
 
 #endif /* _DMABUF_IMPORTER_H */

@@ -26,12 +26,16 @@
  * @objects: struct importer_object, oldest first
  * @last_handle: handles are not used twice
  * @failing: mappings for DEV_FAILING fail on its behalf
+ * @held: page that it has references on, or NULL
+ * @more_refs: those beyond the first
  */
 struct importer_session {
 	struct mutex lock; /* see above */
 	struct list_head objects;
 	u32 last_handle;
 	bool failing;
+	struct page *held;
+	u32 more_refs;
 };
 
 /**
@@ -89,5 +93,9 @@ long importer_vio(struct importer_session *session, void __user *argp, bool writ
 long importer_access(void __user *argp, bool end);
 long importer_stress(void __user *argp);
 void importer_undo_vmap(struct importer_object *obj);
+
+/* hold.c */
+long importer_hold(struct importer_session *session, void __user *argp);
+void importer_undo_hold(struct importer_session *session);
 
 #endif /* _IMPORTER_H */

@@ -265,6 +265,8 @@ static long dispatch(struct importer_session *session, unsigned int cmd, unsigne
 		return importer_abandon(session, argp);
 	case DMABUF_IMPORTER_FAIL:
 		return importer_fail(session, argp);
+	case DMABUF_IMPORTER_HOLD:
+		return importer_hold(session, argp);
 	default:
 		return -ENOTTY;
 	}
@@ -300,6 +302,7 @@ static int importer_release(struct inode *inode, struct file *file)
 
 	drop_all(session, DMABUF_IMPORTER_ORDER_OLDEST);
 	importer_undo_fail(session);
+	importer_undo_hold(session);
 	mutex_destroy(&session->lock);
 	kfree(session);
 	return 0;
