@@ -2,14 +2,13 @@
 """What must turn red, and how (selftests/canaries/canaries.toml). Pure but for the one file."""
 
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.attribute import Charge
 from harness.kernel import Kernel
 from harness.results import Status, TestResult, VmEnd, VmExit
-from harness.spectable import SpecError, Table
+from harness.tomlfile import Table
 from harness.version import KernelVersion
 
 _BY = ("module", "program", "host")
@@ -78,22 +77,16 @@ def load_canaries(path: Path) -> tuple[Canary, ...]:
     """Read the canaries.
 
     Raises:
-        SpecError: names file, key and what was expected.
+        TomlError: names file, line, key and what was expected.
     """
-    try:
-        values = tomllib.loads(path.read_text())
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SpecError(path, "", f"a TOML document: {error}") from None
-    table = Table(path, "", values)
+    table = Table.load(path)
     canaries = tuple(_canary(entry) for entry in table.tables("canary"))
     table.finish()
     return canaries
 
 
 def _canary(entry: Table) -> Canary:
-    by = entry.text("by")
-    if by not in _BY:
-        raise entry.fail("by", f"one of {', '.join(_BY)}")
+    by = entry.choice("by", _BY)
     since = entry.text("since", "")
     title = entry.text("title", "")
     try:
@@ -110,6 +103,6 @@ def _canary(entry: Table) -> Canary:
             exit=tuple(map(VmExit, entry.texts("exit"))),
         )
     except (re.error, ValueError) as error:
-        raise SpecError(entry.path, entry.key, f"a canary: {error}") from None
+        raise entry.fail("", f"a canary: {error}") from None
     entry.finish()
     return canary

@@ -9,13 +9,12 @@ works is C, in the template that the specification names. selftests/specs/README
 import errno
 import itertools
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.spectable import IDENTIFIER, SpecError, Table
+from harness.tomlfile import IDENTIFIER, Table, TomlError
 
 _EXPRESSION = re.compile(r"[^;{}\n]+")
 LAYOUTS = "layouts.toml"
@@ -23,6 +22,12 @@ LAYOUTS = "layouts.toml"
 MAX_RUNS = 16
 # A test of such a name would be the same C symbol as something of its fixture.
 _TAKEN = ("data", "setup", "teardown")
+
+
+class SpecError(TomlError):
+    """A specification is not what it must be."""
+
+    HINT = "selftests/specs/README.md describes the format"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,7 +148,7 @@ def load_spec(path: Path, layouts: Mapping[str, str]) -> Spec:
     Raises:
         SpecError: not TOML, or not a specification.
     """
-    table = Table(path, "", _read(path))
+    table = Table.load(path, SpecError)
     if not IDENTIFIER.fullmatch(path.stem):
         raise SpecError(path, "file name", "a lower-case C identifier")
     spec = Spec(
@@ -158,26 +163,17 @@ def load_spec(path: Path, layouts: Mapping[str, str]) -> Spec:
     )
     table.finish()
     if not spec.fixtures:
-        raise SpecError(path, "fixture", "at least one [[fixture]]")
-    _refuse_duplicates(path, "fixture", [fixture.name for fixture in spec.fixtures])
+        raise table.fail("fixture", "at least one [[fixture]]")
+    _refuse_duplicates(table, "fixture", [fixture.name for fixture in spec.fixtures])
     # fixture a_b, test c and fixture a, test b_c are the same function in C.
-    _refuse_duplicates(path, "fixture", [id.replace(".", "_") for id in spec.ids])
+    _refuse_duplicates(table, "fixture", [id.replace(".", "_") for id in spec.ids])
     return spec
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text())
-    except OSError as error:
-        raise SpecError(path, "", f"a file that can be read: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpecError(path, "", f"not TOML: {error}") from None
-
-
-def _refuse_duplicates(path: Path, key: str, names: list[str]) -> None:
+def _refuse_duplicates(table: Table, key: str, names: list[str]) -> None:
     for name in sorted(set(names)):
         if names.count(name) > 1:
-            raise SpecError(path, f"{key} {name}", f"one of that name, got {names.count(name)}")
+            raise table.fail(f"{key} {name}", f"one of that name, got {names.count(name)}")
 
 
 def _fixture(table: Table, layouts: Mapping[str, str]) -> Fixture:
@@ -202,8 +198,8 @@ def _fixture(table: Table, layouts: Mapping[str, str]) -> Fixture:
         raise table.fail("test", "at least one [[fixture.test]]")
     if fields and not variants:
         raise table.fail("variant", "at least one variant, because there are fields")
-    _refuse_duplicates(table.path, f"{table.key}.test", [test.name for test in tests])
-    _refuse_duplicates(table.path, f"{table.key}.variant", [row.name for row in variants])
+    _refuse_duplicates(table, "test", [test.name for test in tests])
+    _refuse_duplicates(table, "variant", [row.name for row in variants])
     return Fixture(
         name=name,
         doc=doc,
@@ -345,7 +341,7 @@ def _render_layout(table: Table) -> str:
 
 
 def _layouts(path: Path) -> dict[str, str]:
-    table = Table(path, "", _read(path))
+    table = Table.load(path, SpecError)
     return {
         table.identifier(name, name): _render_layout(table.table(name)) for name in table.names()
     }

@@ -10,8 +10,8 @@ import pytest
 from harness.attribute import Charge
 from harness.canary import load_canaries
 from harness.results import Status, TestResult, VmEnd, VmExit
-from harness.spectable import SpecError
 from harness.splat import scan
+from harness.tomlfile import TomlError
 from tests.test_vm import fake_kernel
 
 ROOT = Path(__file__).parent.parent
@@ -76,16 +76,16 @@ def test_every_canary_is_a_test_of_the_suite_and_the_other_way_round() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("canary = 1", "canary: expected an array of tables"),
+        ("canary = 1", "canaries.toml:1: canary: expected an array of tables"),
         ("[[canary]]\nby = 'ghost'", "by: expected one of module, program, host"),
         ("[[canary]]\nby = 'host'\ntest = 'a.b'\nstatus = ['fine']", "expected a canary: 'fine'"),
         ("[[canary]]\nby = 'host'\ntest = 'a.b'\ntitle = '('", "expected a canary: "),
         ("[[canary]]\nby = 'host'\ntest = 'a.b'\nmore = 1", "more: expected no such key"),
-        ("=", "a TOML document"),
+        ("=", "not TOML: "),
     ],
 )
 def test_a_malformed_table(text: str, message: str, tmp_path: Path) -> None:
     path = tmp_path / "canaries.toml"
     path.write_text(text)
-    with pytest.raises(SpecError, match=re.escape(message)):
+    with pytest.raises(TomlError, match=re.escape(message)):
         load_canaries(path)
