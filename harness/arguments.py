@@ -53,6 +53,7 @@ def parse(argv: Sequence[str] | None, *, strict: bool) -> argparse.Namespace:
     _kernels(verbs)
     _matrix(verbs)
     _parse(verbs)
+    _report(verbs)
     _lint(verbs, strict=strict)
     _canary(verbs)
     _export(verbs)
@@ -185,6 +186,20 @@ def _parse(verbs: "_Verbs") -> None:
     judge.set_defaults(run=commands.parse)
 
 
+def _report(verbs: "_Verbs") -> None:
+    report = verbs.add_parser(
+        "report", help="a run, or a matrix, as one HTML file that opens anywhere"
+    )
+    report.add_argument("folder", type=Path, metavar="RUN", help="such as build/runs/latest")
+    report.add_argument(
+        "--history",
+        type=Path,
+        metavar="DIR",
+        help="add the run to the history kept here, and tell what is new, old, flaky",
+    )
+    report.set_defaults(run=commands.report)
+
+
 def _lint(verbs: "_Verbs", *, strict: bool) -> None:
     lint = verbs.add_parser("lint", help="static tools over the tree, and over the C for kernels")
     lint.add_argument(
@@ -232,7 +247,7 @@ def _shell(verbs: "_Verbs") -> None:
     shell = verbs.add_parser("shell", help="a VM to type in: driver loaded, tests at hand")
     _kernel_option(shell)
     shell.add_argument(
-        "--gdb", action="store_true", help="serve gdb; the guest says what to type on the host"
+        "--gdb", action="store_true", help="serve gdb, with symbols; the guest says what to type on the host"
     )
     shell.set_defaults(run=commands.shell)
 

@@ -91,8 +91,12 @@ def find_causes(cells: Iterable[tuple[str, RunResult]]) -> tuple[Cause, ...]:
         )
         for key, failures in groups.items()
     ]
-    # Stable: what came first stays first among its like.
-    return tuple(sorted(causes, key=lambda one: (not one.splat, _ORDER.index(one.status))))
+    return tuple(sorted(causes, key=_rank))
+
+
+def _rank(cause: Cause) -> tuple[bool, int, int]:
+    """What sorts causes; those that are alike in it stay in the order in which they struck."""
+    return not cause.splat, _ORDER.index(cause.status), -len(cause.failures)
 
 
 def _key(test: TestResult) -> tuple[tuple[str, ...], str]:

@@ -16,6 +16,7 @@ from harness.mutate import Choice, list_mutants
 from harness.mutate import mutate as run_mutants
 from harness.onsave import check_on_save
 from harness.place import Place
+from harness.reporting import write_reports
 from harness.rundir import rejudge
 from harness.shell import shell as run_shell
 from harness.table import print_run
@@ -81,6 +82,12 @@ def parse(arguments: argparse.Namespace, place: Place) -> int:
     result = rejudge(arguments.folder, runner.decoder(place, arguments.folder))
     print_run(result, arguments.folder, place.progress.console, verbose=arguments.verbose)
     return result.exit_status
+
+
+def report(arguments: argparse.Namespace, place: Place) -> int:
+    """`harness report`: 0 when it is written, whatever the verdicts that it tells."""
+    write_reports(place, arguments.folder, kept=arguments.history)
+    return 0
 
 
 def list_kernels(arguments: argparse.Namespace, place: Place) -> int:

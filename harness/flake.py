@@ -46,6 +46,12 @@ class Rate:
         low, high = (middle - half) / (1 + weight), (middle + half) / (1 + weight)
         return max(0.0, low), min(1.0, high)
 
+    @property
+    def percent(self) -> str:
+        """The interval in words."""
+        low, high = self.interval
+        return f"{low * 100:.2g} to {high * 100:.2g} %"
+
     def explains(self, other: "Rate") -> bool:
         """Tell whether as many failures as in `other` happen by this rate, not too rarely.
 

@@ -8,6 +8,12 @@ from dataclasses import dataclass
 # The decoder writes the path that a reader can open, which is absolute; kernel/module/main.c of a
 # kernel with debug info is not ours.
 _DRIVER = re.compile(r"(?:^|[\s(])/(?:[^\s:/]+/)*?(?<!/kernel/)(module/[\w.-]+\.[ch]):([0-9]+)\b")
+# What a splat holds for those who read machine code: registers, the opcode bytes, the modules.
+_MACHINE = re.compile(
+    r"(?:<[0-9]>)?\[ *[0-9]+\.[0-9]+\](?:\[ *[TC][0-9]+\])? *"
+    r"(?:R(?!IP)[A-Z0-9]{2}|RIP: 0033|[DEFCG]S|CR[0-9]|PKRU|Code|PGD|Modules linked in"
+    r"|Hardware name)\b *:?"
+)
 _HEADER = re.compile(r"\s*\[\[?([^\[\]]+)\]\]?\s*(?:#.*)?")
 _NAME = re.compile(r"""\s*name\s*=\s*["']([^"']*)["']""")
 
@@ -38,6 +44,11 @@ def driver_spot(lines: Iterable[str]) -> Spot | None:
         if found := _DRIVER.search(line):
             return Spot(file=found[1], line=int(found[2]))
     return None
+
+
+def trimmed(lines: Iterable[str]) -> tuple[str, ...]:
+    """Return a splat's lines without registers, opcode bytes and lists of modules."""
+    return tuple(line for line in lines if not _MACHINE.match(line))
 
 
 def spec_lines(text: str) -> dict[str, int]:

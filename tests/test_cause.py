@@ -8,7 +8,7 @@ import pytest
 from harness.cause import Cause, find_causes
 from harness.results import RunResult, Status, TestResult
 from harness.spec import load_specs
-from harness.spot import Spot, driver_spot, spec_lines, without_variant
+from harness.spot import Spot, driver_spot, spec_lines, trimmed, without_variant
 
 SPECS = Path(__file__).parent.parent / "selftests/specs"
 RIP = "[    8.7] RIP: 0010:uiov_ioctl+0x41/0x390 [udmabuf_iov] (/home/me/work/module/main.c:389)"
@@ -87,6 +87,13 @@ def test_the_most_telling_comes_first() -> None:
     assert [cause.tests for cause in found] == [(test.id,) for test in order]
 
 
+def test_of_the_like_the_one_that_struck_more_comes_first() -> None:
+    tests = (splat("a:b.c", "rare"), splat("a:b.d", "often"), splat("a:b.e", "often"))
+    assert [cause.title for cause in causes(k=tests)] == ["often", "rare"]
+    alike = (failed("a:b.first"), failed("a:b.second"))
+    assert [cause.tests[0] for cause in causes(k=alike)] == ["a:b.first", "a:b.second"]
+
+
 def test_all_passed() -> None:
     good = tuple(failed("a:b.c", status=status) for status in Status if status.good)
     assert causes(k=good) == ()
@@ -110,6 +117,33 @@ def test_the_innermost_line_of_the_driver() -> None:
 )
 def test_lines_that_are_not_of_the_driver(line: str) -> None:
     assert driver_spot([line]) is None
+
+
+def test_a_trimmed_splat() -> None:
+    kept = [
+        "vm-1/console.log:37: WARNING in uiov_ioctl",
+        "[    8.704996] ------------[ cut here ]------------",
+        "[    8.708418] CPU: 1 UID: 0 PID: 181 Comm: compat Tainted: G           OE      6.12",
+        RIP,
+        "[    8.711683][ T181] Call Trace:",
+        "[    8.712265]  ? vfs_read+0x245/0x370",
+        OUTER,
+        "[    8.717033] ---[ end trace 0000000000000000 ]---",
+        "R12: what a test printed",
+    ]
+    left_out = [
+        "[    8.707480] Modules linked in: dmabuf_importer(OE) udmabuf_iov(OE)",
+        "[    8.709268] Hardware name: QEMU Standard PC (Q35 + ICH9, 2009), BIOS 1.16.2",
+        "[    8.709813] Code: 00 00 00 48 89 44 24 68 31 c0 81 fe 43 75 08 40 74 3f",
+        "[    8.710286] RSP: 0000:ffffc90000453bb8 EFLAGS: 00000287",
+        "[    8.710414][ T181] RAX: 0000000000000000 RBX: 000000004119c000",
+        "[    8.711117] FS:  00000000264f9380(0000) GS:ffff88803eb00000(0000)",
+        "[    8.711378] CR2: 000000004119c000 CR3: 0000000004c7a000",
+        "[    8.711593] PKRU: 55555554",
+        "[   10.221286] PGD 5686067 P4D 5686067 PUD 60e2067 PMD 0 ",
+        "[    8.715246] RIP: 0033:0x40409f",
+    ]
+    assert trimmed([*kept[:5], *left_out, *kept[5:]]) == tuple(kept)
 
 
 def test_every_test_has_a_line_in_its_specification() -> None:

@@ -26,6 +26,8 @@ PURE = (
     "cause",
     "flake",
     "spot",
+    "charts",
+    "reportmodel",
     "slices",
     "results",
     "version",

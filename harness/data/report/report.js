@@ -1,0 +1,41 @@
+"use strict";
+(() => {
+  const form = document.getElementById("filter");
+  if (form) {
+    const [text, status, count] = ["text", "status", "count"].map((name) => form.elements[name]);
+    const rows = [...document.querySelectorAll("tr[data-status]")];
+    const words = rows.map((row) => row.textContent.toLowerCase());
+    const families = [...document.querySelectorAll(".families > details")];
+    const apply = () => {
+      const wanted = text.value.toLowerCase().split(/\s+/);
+      const chosen = status.value;
+      let shown = 0;
+      rows.forEach((row, at) => {
+        const fits = wanted.every((word) => words[at].includes(word)) &&
+          (!chosen || row.dataset.status.split(" ").includes(chosen));
+        row.hidden = !fits;
+        shown += fits;
+      });
+      const filtered = chosen || text.value.trim();
+      for (const family of families) {
+        family.hidden = !family.querySelector("tr[data-status]:not([hidden])");
+        family.open = Boolean(filtered) && !family.hidden;
+      }
+      count.value = filtered ? `${shown} of ${rows.length} tests` : "";
+    };
+    form.addEventListener("input", apply);
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.hidden = false;
+    apply();
+  }
+  // What a link leads to may be folded away.
+  const unfold = () => {
+    const target = location.hash && document.getElementById(location.hash.slice(1));
+    for (let at = target; at; at = at.parentElement) {
+      if (at.tagName === "DETAILS") at.open = true;
+    }
+    if (target) target.scrollIntoView();
+  };
+  addEventListener("hashchange", unfold);
+  unfold();
+})();
