@@ -29,6 +29,8 @@ _KEPT_PARTS = (
     r"-chardev socket,id=harness,path=[^,]+",
     r"-device virtio-serial-pci,id=harness",
     r"-device virtserialport,bus=harness\.0,chardev=harness,name=harness\.results",
+    r"-device intel-iommu,intremap=off",
+    r"-device edu",
 )
 _DROPPED_PARTS = (
     r"-fsdev local,id=virtfs\d+,path=[^,]+,security_model=none,readonly=on,multidevs=remap",

@@ -297,6 +297,18 @@ def test_argv_is_virtme_ngs_and_carries_our_channel() -> None:
     assert argv[-2:] == ("--", "/harness/run-tests")
 
 
+@pytest.mark.parametrize(
+    ("cmdline", "there"), [(("intel_iommu=on",), True), (("iommu=on",), False)]
+)
+def test_a_kernel_that_is_told_to_use_an_iommu_has_one(
+    cmdline: tuple[str, ...], there: bool
+) -> None:
+    argv = vng_argv(config(cmdline=cmdline), root=Path("/r"), results=Path("/s"))
+    qemu = next(word for word in argv if word.startswith("--qemu-opts="))
+    # The IOMMU first: what is plugged in before it would not be behind it.
+    assert ("-device intel-iommu,intremap=off -device edu" in qemu) is there
+
+
 @pytest.mark.parametrize("bad", ["a b", "a;b", "a$b", "a'b"])
 def test_words_that_vngs_shell_line_would_break(bad: str) -> None:
     with pytest.raises(BootError, match="virtme-ng cannot take"):

@@ -88,3 +88,9 @@ def test_virtme_ng_has_not_drifted(kvm: bool, tmp_path: Path) -> None:
         assert words[1:] == [
             word.replace("/boot/vmlinux", str(image)) for word in transform(LINE, own=OWN).argv[1:]
         ]
+
+
+def test_an_iommu_stays() -> None:
+    devices = "-machine sata=off -device intel-iommu,intremap=off -device edu"
+    line = LINE.replace("-vga none", f"-vga none {devices}", 1)
+    assert devices in shlex.join(transform(line, own=OWN).argv)

@@ -6,6 +6,7 @@
 #include <linux/dma-direct.h>
 #include <linux/dma-mapping.h>
 #include <linux/dma-resv.h>
+#include <linux/iommu.h>
 #include <linux/mm.h>
 #include <linux/sched/signal.h>
 #include <linux/scatterlist.h>
@@ -241,6 +242,31 @@ struct cursor {
 	u64 start;
 };
 
+/* What a device reaches by a DMA address; 0 where an IOMMU lets nothing through. */
+static phys_addr_t translate(struct device *dev, dma_addr_t addr)
+{
+	struct iommu_domain *domain = iommu_get_domain_for_dev(dev);
+
+	return domain ? iommu_iova_to_phys(domain, addr) : dma_to_phys(dev, addr);
+}
+
+long importer_translate(void __user *argp)
+{
+	struct dmabuf_importer_translate arg;
+	struct device *dev;
+
+	if (copy_from_user(&arg, argp, sizeof(arg)))
+		return -EFAULT;
+	dev = importer_device(arg.device);
+	if (!dev || arg.pad)
+		return -EINVAL;
+	if (!iommu_get_domain_for_dev(dev))
+		return -ENODEV;
+
+	arg.phys = translate(dev, arg.dma_addr);
+	return copy_to_user(argp, &arg, sizeof(arg)) ? -EFAULT : 0;
+}
+
 /*
  * Physical address of byte @offset, going forward from @cur; *@len is cut to
  * what is contiguous within a page. Return false beyond the table.
@@ -255,7 +281,9 @@ static bool device_phys(struct device *dev, struct cursor *cur, u64 offset, phys
 	if (!cur->left)
 		return false;
 
-	*phys = dma_to_phys(dev, sg_dma_address(cur->sg)) + (offset - cur->start);
+	*phys = translate(dev, sg_dma_address(cur->sg) + (offset - cur->start));
+	if (!*phys)
+		return false;
 	*len = min_t(u64, *len, sg_dma_len(cur->sg) - (offset - cur->start));
 	*len = min_t(size_t, *len, PAGE_SIZE - offset_in_page(*phys));
 	return true;

@@ -10,8 +10,9 @@
  * EINVAL: unknown flag, non-zero padding, bad range or direction. Errors of the
  * dma-buf core and of the exporter are passed on unchanged.
  *
- * "Device view" means: through the DMA addresses the exporter returned, as
- * a device without IOMMU would see memory (the bounce buffer under swiotlb).
+ * "Device view" means: through the DMA addresses the exporter returned, as the
+ * device would see memory: the bounce buffer under swiotlb; behind an IOMMU what
+ * that translates them to.
  */
 #ifndef _DMABUF_IMPORTER_H
 #define _DMABUF_IMPORTER_H
@@ -27,6 +28,8 @@
 #define DMABUF_IMPORTER_DEV_BOUNDARY	4	/* segments must not cross a 64 KiB boundary */
 #define DMABUF_IMPORTER_DEV_FAILING	5	/* as SEG4K; its mappings fail when FAIL says so */
 #define DMABUF_IMPORTER_NDEVICES	6
+/* Only where the machine has one: QEMU's "edu", a PCI device, behind its IOMMU. */
+#define DMABUF_IMPORTER_DEV_PCI		6	/* as DEFAULT */
 
 /* enum dma_data_direction of the kernel */
 #define DMABUF_IMPORTER_BIDIRECTIONAL	0
@@ -36,7 +39,7 @@
 /**
  * struct dmabuf_importer_info - limits of one device
  * @device: in: index
- * @ndevices: out: number of devices
+ * @ndevices: out: number of platform devices
  * @dma_mask: out
  * @seg_boundary: out: mask; no segment may cross a multiple of (mask + 1)
  * @max_seg_size: out: bytes
@@ -230,6 +233,22 @@ struct dmabuf_importer_fail {
 };
 
 /**
+ * struct dmabuf_importer_translate - what a device would reach
+ * @device: in: index
+ * @pad: 0
+ * @dma_addr: in
+ * @phys: out: physical address, 0 where an IOMMU lets nothing through
+ *
+ * ENODEV: no IOMMU translates for this device.
+ */
+struct dmabuf_importer_translate {
+	__u32 device;
+	__u32 pad;
+	__u64 dma_addr;
+	__u64 phys;
+};
+
+/**
  * struct dmabuf_importer_hold - take references on a page until the session is closed
  * @addr: in: an address in the page, which the caller may write to
  * @count: in: references, 1 to 2^30
@@ -287,6 +306,8 @@ struct dmabuf_importer_abandon {
 #define DMABUF_IMPORTER_REFS	_IOWR(DMABUF_IMPORTER_MAGIC, 0x91, struct dmabuf_importer_count)
 #define DMABUF_IMPORTER_ABANDON	_IOWR(DMABUF_IMPORTER_MAGIC, 0x92, struct dmabuf_importer_abandon)
 #define DMABUF_IMPORTER_FAIL	_IOWR(DMABUF_IMPORTER_MAGIC, 0x93, struct dmabuf_importer_fail)
+#define DMABUF_IMPORTER_TRANSLATE \
+	_IOWR(DMABUF_IMPORTER_MAGIC, 0x94, struct dmabuf_importer_translate)
 #define DMABUF_IMPORTER_HOLD	_IOW(DMABUF_IMPORTER_MAGIC, 0x95, struct dmabuf_importer_hold)
 
 #endif /* _DMABUF_IMPORTER_H */

@@ -78,6 +78,7 @@ long importer_table(struct importer_session *session, void __user *argp);
 long importer_pfns(struct importer_session *session, void __user *argp);
 long importer_io(struct importer_session *session, void __user *argp, bool write);
 long importer_moves(struct importer_session *session, void __user *argp);
+long importer_translate(void __user *argp);
 void importer_undo_map(struct importer_object *obj);
 void importer_undo_attach(struct importer_object *obj);
 

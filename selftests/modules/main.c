@@ -12,6 +12,7 @@
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
+#include <linux/pci.h>
 #include <linux/platform_device.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
@@ -20,8 +21,12 @@
 
 #include "importer.h"
 
+/* QEMU's docs/specs/edu.rst */
+#define EDU_VENDOR	0x1234
+#define EDU_DEVICE	0x11e8
+
 /**
- * struct device_limits - what a platform device can address
+ * struct device_limits - what a device can address
  * @dma_mask: mask
  * @max_seg_size: bytes
  * @seg_boundary: mask
@@ -35,19 +40,23 @@ struct device_limits {
 /* clang takes DMA_BIT_MASK(64) of kernels up to 6.12 for a shift by 64 in a constant. */
 #define MASK64	(~0ULL)
 
-static const struct device_limits limits[DMABUF_IMPORTER_NDEVICES] = {
+static const struct device_limits limits[] = {
 	[DMABUF_IMPORTER_DEV_DEFAULT] = { MASK64, UINT_MAX, ULONG_MAX },
 	[DMABUF_IMPORTER_DEV_MASK32] = { DMA_BIT_MASK(32), UINT_MAX, ULONG_MAX },
 	[DMABUF_IMPORTER_DEV_SEG4K] = { MASK64, SZ_4K, ULONG_MAX },
 	[DMABUF_IMPORTER_DEV_SEG64K] = { MASK64, SZ_64K, ULONG_MAX },
 	[DMABUF_IMPORTER_DEV_BOUNDARY] = { MASK64, UINT_MAX, SZ_64K - 1 },
 	[DMABUF_IMPORTER_DEV_FAILING] = { MASK64, SZ_4K, ULONG_MAX },
+	[DMABUF_IMPORTER_DEV_PCI] = { MASK64, UINT_MAX, ULONG_MAX },
 };
 
 static struct platform_device *devices[DMABUF_IMPORTER_NDEVICES];
+static struct pci_dev *pci_device;
 
 struct device *importer_device(u32 index)
 {
+	if (index == DMABUF_IMPORTER_DEV_PCI && pci_device)
+		return &pci_device->dev;
 	return index < ARRAY_SIZE(devices) ? &devices[index]->dev : NULL;
 }
 
@@ -265,6 +274,8 @@ static long dispatch(struct importer_session *session, unsigned int cmd, unsigne
 		return importer_abandon(session, argp);
 	case DMABUF_IMPORTER_FAIL:
 		return importer_fail(session, argp);
+	case DMABUF_IMPORTER_TRANSLATE:
+		return importer_translate(argp);
 	case DMABUF_IMPORTER_HOLD:
 		return importer_hold(session, argp);
 	default:
@@ -330,12 +341,30 @@ static void remove_devices(void)
 	/* Also when only some exist: NULL and errors are ignored. */
 	for (i = 0; i < ARRAY_SIZE(devices); i++)
 		platform_device_unregister(devices[i]);
+	pci_dev_put(pci_device);
+}
+
+static int set_limits(struct device *dev, const struct device_limits *limit)
+{
+	int err = dma_coerce_mask_and_coherent(dev, limit->dma_mask);
+
+	if (err)
+		return err;
+	dma_set_max_seg_size(dev, limit->max_seg_size);
+	dma_set_seg_boundary(dev, limit->seg_boundary);
+	return 0;
+}
+
+/* No driver has it: that its DMA is set up is the bus's work, done before. */
+static int find_pci_device(void)
+{
+	pci_device = pci_get_device(EDU_VENDOR, EDU_DEVICE, NULL);
+	return pci_device ? set_limits(&pci_device->dev, &limits[DMABUF_IMPORTER_DEV_PCI]) : 0;
 }
 
 static int add_device(unsigned int i)
 {
 	struct device *dev;
-	int err;
 
 	devices[i] = platform_device_register_simple(KBUILD_MODNAME, i, NULL, 0);
 	if (IS_ERR(devices[i]))
@@ -345,12 +374,7 @@ static int add_device(unsigned int i)
 	/* Before the mask: that is when the core decides what the device needs. */
 	if (i == DMABUF_IMPORTER_DEV_FAILING)
 		importer_set_failing_ops(dev);
-	err = dma_coerce_mask_and_coherent(dev, limits[i].dma_mask);
-	if (err)
-		return err;
-	dma_set_max_seg_size(dev, limits[i].max_seg_size);
-	dma_set_seg_boundary(dev, limits[i].seg_boundary);
-	return 0;
+	return set_limits(dev, &limits[i]);
 }
 
 static int __init importer_init(void)
@@ -360,6 +384,8 @@ static int __init importer_init(void)
 
 	for (i = 0; i < ARRAY_SIZE(devices) && !err; i++)
 		err = add_device(i);
+	if (!err)
+		err = find_pci_device();
 	if (!err)
 		err = misc_register(&importer_misc);
 	if (err)
