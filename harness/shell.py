@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0
 """An interactive VM: what a check would boot, with its modules loaded and its tests at hand."""
 
-import shlex
 import shutil
 import socket
 import sys
 import termios
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import jinja2
 
 from harness import runner
+from harness.debugger import debugging, gdb_line
 from harness.errors import HarnessError
 from harness.guestroot import Load, Plan, SuiteRun, make_guest_root
 from harness.place import Place
@@ -53,19 +53,25 @@ def shell(place: Place, kernel_name: str, *, gdb: bool) -> None:
         cmdline=(*runner.cmdline(ready.kernel), *(("nokaslr",) if gdb else ())),
     )
     with scratch_folder() as scratch:
-        root = Path(scratch, "root")
-        _fill(root, place, ready, port)
-        served = () if port is None else (f"--qemu-opts=-gdb tcp:127.0.0.1:{port}",)
-        argv = (*machine_argv(config, root=root), *served)
+        root = scratch / "root"
+        gdb_files = scratch / "gdb"
+        gdb_files.mkdir()
+        _fill(root, place, ready, None if port is None else gdb_files)
         for private in ("home", "tmp"):
-            Path(scratch, private).mkdir()
+            (scratch / private).mkdir()
         hermit = place.spawner.with_env(
             HOME=f"{scratch}/home", TMPDIR=f"{scratch}/tmp", TERM="linux"
         )
         with (
             _terminal(),
+            nullcontext(())
+            if port is None
+            else debugging(gdb_files, vmlinux=ready.kernel.image, port=port) as served,
             hermit.spawn(
-                argv,
+                (
+                    *machine_argv(config, root=root),
+                    *((f"--qemu-opts={' '.join(served)}",) if served else ()),
+                ),
                 stdin=sys.stdin.fileno(),
                 stdout=sys.stdout.fileno(),
                 stderr=sys.stderr.fileno(),
@@ -76,8 +82,15 @@ def shell(place: Place, kernel_name: str, *, gdb: bool) -> None:
         raise ShellError(f"the VM ended with status {status}", hint="try `harness check` first")
 
 
-def _fill(root: Path, place: Place, ready: runner.Ingredients, port: int | None) -> None:
-    """Make the guest's root, with our shell in it."""
+def _fill(root: Path, place: Place, ready: runner.Ingredients, gdb: Path | None) -> None:
+    """Make the guest's root, with our shell in it.
+
+    Args:
+        root: the folder to fill.
+        place: where.
+        ready: what is loaded and run there.
+        gdb: the folder of gdb's files; None without gdb.
+    """
     modules = (ready.driver.ko, *(one.ko for one in ready.helpers))
     plan = Plan(
         nonce="0",
@@ -89,6 +102,8 @@ def _fill(root: Path, place: Place, ready: runner.Ingredients, port: int | None)
     for name in _GUEST:
         shutil.copy(_DATA / name, root / "harness")
     (root / "etc/passwd").write_text(_PASSWD)
+    if gdb is not None:
+        (root / "harness/gdb").touch()
     lines = (f"{ko.stem.replace('-', '_')} {ko}\n" for ko in modules)
     (root / "harness/symbols.txt").write_text("".join(lines))
     words = jinja2.Template(
@@ -100,14 +115,9 @@ def _fill(root: Path, place: Place, ready: runner.Ingredients, port: int | None)
         release=ready.kernel.release,
         modules=[ko.stem for ko in modules],
         suites=[one.name for one in ready.selftests.suites],
-        gdb="" if port is None else gdb_line(ready.kernel.image, port),
+        gdb="" if gdb is None else gdb_line(gdb),
     )
     (root / "harness/welcome").write_text(words)
-
-
-def gdb_line(vmlinux: Path, port: int) -> str:
-    """Return the command that attaches gdb to the VM."""
-    return shlex.join(["gdb", str(vmlinux), "-ex", f"target remote 127.0.0.1:{port}"])
 
 
 def _free_port() -> int:

@@ -14,6 +14,7 @@ PURE = (
     "difference",
     "splat",
     "splatline",
+    "symbols",
     "ktap",
     "ktapline",
     "transcript",
