@@ -110,8 +110,6 @@ def _say(console: Console, start: str, middle: str, style: str, end: str) -> Non
 
 def _prepare(place: Place, kernel_name: str, folder: Path) -> runner.Ingredients:
     """Return what boots, with the canaries in the place of driver and tests."""
-    ready = runner.prepare(place, kernel_name)
-    driver = runner.build(place, ready.kernel, folder / "module", name=_MODULE)
     suite = build_one(
         folder / "canaries.c",
         source=place.source,
@@ -119,7 +117,9 @@ def _prepare(place: Place, kernel_name: str, folder: Path) -> runner.Ingredients
         spawner=place.spawner,
     )
     selftests = SelftestBuild(suites=(suite,), cached=0)
-    return replace(ready, driver=driver, helpers=(), selftests=selftests)
+    ready = runner.prepare(place, kernel_name, selftests)
+    driver = runner.build(place, ready.kernel, folder / "module", name=_MODULE)
+    return replace(ready, driver=driver, helpers=())
 
 
 def _run(
