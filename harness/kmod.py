@@ -7,6 +7,7 @@ work/NAME-WHERE/    private copy of the sources with kbuild's objects, for the n
 
 import fnmatch
 import hashlib
+import os
 import re
 import time
 from collections.abc import Mapping, Sequence
@@ -127,6 +128,8 @@ def build_module(
                 if found is None:
                     raise VermagicError(f"{entry}: not whole after it was built")
                 found = replace(found, cached=False)
+    # The ones that go first are those that nobody has used for longest.
+    os.utime(entry)
     check_vermagic(found.vermagic, kernel, name)
     return replace(found, seconds=time.monotonic() - start)
 

@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from elftools.elf.elffile import ELFFile
 from rich.console import Console
 
+from harness import kmod
 from harness.cache import CacheError
 from harness.errors import HarnessError
 from harness.kernel import Kernel
@@ -167,6 +169,23 @@ def test_an_edit_compiles_what_it_touches_and_undoing_it_nothing(lab: Lab) -> No
     lab.write("other.c", '#include "demo.h"\nint other(void) { return 1; }\n')
     assert lab.build().ko == first.ko
     assert lab.compiled() == []
+
+
+def test_the_build_that_goes_is_the_one_unused_for_longest(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kmod, "_KEPT", 2)
+    built = []
+    for number, age in ((1, 300), (2, 200)):
+        lab.write("other.c", f'#include "demo.h"\nint other(void) {{ return {number}; }}\n')
+        built.append(lab.build().ko)
+        then = time.time() - age
+        os.utime(built[-1].parent, (then, then))
+    lab.write("other.c", '#include "demo.h"\nint other(void) { return 1; }\n')
+    assert lab.build().cached
+    lab.write("other.c", '#include "demo.h"\nint other(void) { return 3; }\n')
+    lab.build()
+    assert [ko.exists() for ko in built] == [True, False]
 
 
 def test_a_removed_source_is_no_longer_built(lab: Lab) -> None:
