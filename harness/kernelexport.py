@@ -12,7 +12,7 @@ import io
 import stat
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -116,7 +116,7 @@ def import_kernel(file: Path, *, cache: Path, matrix: Matrix, spawner: Spawner) 
     if not file.is_file():
         raise KernelArchiveError(f"{file}: no such file")
     _need_zstd(spawner)
-    with _reading(file, spawner) as tar:
+    with _reading(file, spawner) as (tar, finish):
         head = tar.next()
         if head is None or head.name != _INDEX or not head.isreg() or head.size > _INDEX_LIMIT:
             raise _damaged(file, f"it does not begin with {_INDEX}")
@@ -143,6 +143,7 @@ def import_kernel(file: Path, *, cache: Path, matrix: Matrix, spawner: Spawner) 
         target = cache / "kernels" / name / entry
         with locked(target.parent), making(target) as temp:
             _extract(file, tar, members, temp)
+            finish()
             (temp / IMPORTED).touch()
     built = load_built(target)
     if built is None:
@@ -184,18 +185,26 @@ def _need_zstd(spawner: Spawner) -> None:
 
 
 @contextmanager
-def _reading(file: Path, spawner: Spawner) -> Iterator[tarfile.TarFile]:
-    """Open an archive; whatever is wrong with it is one line."""
+def _reading(file: Path, spawner: Spawner) -> Iterator[tuple[tarfile.TarFile, Callable[[], None]]]:
+    """Open an archive, and give what has to be called when all of it was read.
+
+    Raises:
+        KernelArchiveError: whatever is wrong with it, in one line.
+    """
     with spawner.spawn(("zstd", "-q", "-d", "-c", "--", file), stdout=PIPE) as process:
-        assert process.stdout is not None
-        try:
-            with tarfile.open(fileobj=process.stdout, mode="r|") as tar:
-                yield tar
-            # Up to the end: zstd's own checksum is there.
-            while process.stdout.read(_CHUNK):
+        stream = process.stdout
+        assert stream is not None
+
+        def finish() -> None:
+            # The checksum over all is at the end.
+            while stream.read(_CHUNK):
                 pass
             if process.wait() != 0:
                 raise _damaged(file, "zstd cannot read it")
+
+        try:
+            with tarfile.open(fileobj=stream, mode="r|") as tar:
+                yield tar, finish
         except (tarfile.TarError, EOFError) as error:
             raise _damaged(file, str(error)) from error
 

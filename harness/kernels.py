@@ -20,7 +20,13 @@ from harness.jsonfile import DocumentError, Fields, read_text
 from harness.kernel import Kernel
 from harness.kernelexport import KernelArchiveError, export_kernel, import_kernel
 from harness.kernelsource import fetch_source_files
-from harness.kernelunpack import MANIFEST, SCHEMA, KernelUnpackError, unpack, write_manifest
+from harness.kernelunpack import (
+    MANIFEST,
+    SCHEMA,
+    KernelUnpackError,
+    unpack,
+    write_manifest,
+)
 from harness.localkernel import is_local, load_local
 from harness.matrix import Matrix, Series, UnknownProfileError
 from harness.ownkernels import Built, OwnKernels, split_profile

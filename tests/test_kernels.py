@@ -16,7 +16,8 @@ from rich.console import Console
 from harness.archive import ArchiveError
 from harness.cache import CacheError
 from harness.errors import HarnessError
-from harness.kernels import KernelStore, KernelUnpackError
+from harness.kernels import KernelStore
+from harness.kernelunpack import KernelUnpackError
 from harness.localkernel import LocalKernelError, named_compiler
 from harness.matrix import Matrix, UnknownSeriesError, load_matrix
 from harness.progress import Progress
