@@ -180,6 +180,8 @@ class Watch:
             with suppress(OSError):
                 connection.sendall(greeting)
             channel: SpawnBase[bytes] = fdspawn(connection, logfile=ktap, maxread=8192)
+            # No nap after each read: this is no terminal.
+            channel.delayafterread = None
             while True:
                 try:
                     channel.expect([_LINE, pexpect.EOF, pexpect.TIMEOUT], timeout=self._patience())

@@ -70,6 +70,13 @@ def test_it_never_goes_back(host: Host) -> None:
     assert host.clock.now() == 100
 
 
+def test_the_vm_is_not_looked_at_for_every_line_it_says(host: Host) -> None:
+    host.waited(t7=0)
+    host.clock.follow(7)
+    looks = [host.clock.now() for host.time in (100.03, 100.06, 100.09, 100.12)]
+    assert looks == pytest.approx([100, 100.06, 100.06, 100.12])
+
+
 def test_a_real_process_that_has_to_share_its_cpu() -> None:
     """Three that loop on one CPU: each of them has two thirds of the time taken away."""
     (cpu, *_) = os.sched_getaffinity(0)
