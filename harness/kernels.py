@@ -27,11 +27,14 @@ from harness.kernelunpack import (
     unpack,
     write_manifest,
 )
-from harness.localkernel import is_local, load_local
+from harness.localkernel import is_local, is_source, load_local
 from harness.matrix import Matrix, Series, UnknownProfileError
 from harness.ownkernels import Built, OwnKernels, split_profile
 from harness.progress import Phase, Progress
 from harness.run import Spawner
+
+# The profile of a tree that is named without one.
+_PLAIN = "plain"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,13 +90,14 @@ class KernelStore:
         """Return a kernel, fetching it if it is a series that is not cached.
 
         Args:
-            name: a series, the path of a build tree or of a vmlinuz with its modules, or "host";
-                a series or the path of a source tree, a plus and a profile: one that we build.
+            name: a series, the path of a built tree or of a vmlinuz with its modules, or "host";
+                a series or the path of a source tree, a plus and a profile: one that we build. A
+                source tree alone is built with no more than a VM needs.
 
         Raises:
             HarnessError: no such kernel, or it cannot be had; says what to do.
         """
-        parts = split_profile(name)
+        parts = (name, _PLAIN) if is_source(name) else split_profile(name)
         if parts is not None:
             return self._own.get(*parts)
         if is_local(name):

@@ -22,6 +22,13 @@ def is_local(name: str) -> bool:
     return name == _HOST or os.sep in name
 
 
+def is_source(name: str) -> bool:
+    """Tell whether a kernel's name is the path of a source tree that nothing was built in."""
+    tree = Path(name).expanduser()
+    script = tree / "scripts/kconfig/merge_config.sh"
+    return is_local(name) and script.is_file() and not (tree / ".config").exists()
+
+
 def load_local(name: str) -> Kernel:
     """Describe the kernel at a path.
 
@@ -64,7 +71,8 @@ def _from_tree(name: str, tree: Path) -> Kernel:
         if not (tree / need).is_file():
             raise LocalKernelError(
                 f"{tree}: not a built kernel tree: no {need}",
-                hint="configure and build it (make olddefconfig, make), or name its vmlinuz",
+                hint="configure and build it (make olddefconfig, make); or a clean source tree is "
+                "built by us",
             )
     images = [tree / "vmlinux", tree / "arch/x86/boot/bzImage"]
     if config_option(tree / ".config", "CONFIG_PVH") != "y":

@@ -154,6 +154,13 @@ def test_an_own_tree_stays_as_it_was(bench: Bench) -> None:
     assert bench.lab.fake.requests == []
 
 
+def test_a_tree_without_a_profile_is_built_plain(bench: Bench) -> None:
+    kernel = bench.get(str(bench.tree))
+    assert (kernel.profile, kernel.release) == ("plain", "6.12.9-plain")
+    assert kernel.option("CONFIG_BASE") == "y"
+    assert kernel.option("CONFIG_DEBUG") is None
+
+
 def test_an_own_tree_is_built_again_after_an_edit_only(bench: Bench) -> None:
     first = bench.get(bench.own)
     bench.get(bench.own)

@@ -45,6 +45,8 @@ compiler = "gcc-12"
 packages = ["make"]
 [profiles.debug]
 fragments = ["base", "debug"]
+[profiles.plain]
+fragments = ["base"]
 [cells.one]
 kernel = "6.12"
 """

@@ -95,10 +95,15 @@ def test_unknown_series_names_the_known_ones() -> None:
 
 def test_the_profiles_of_the_real_file() -> None:
     matrix = load_matrix(REAL)
-    assert [profile.name for profile in matrix.profiles] == ["debug", "coverage", "kcsan"]
+    assert [profile.name for profile in matrix.profiles] == [
+        "plain",
+        "debug",
+        "coverage",
+        "kcsan",
+    ]
     names = [path.name for path in matrix.profile("debug").fragments]
     assert names == ["base.config", "debug.config"]
-    with pytest.raises(UnknownProfileError, match=r"'fast'.*debug, coverage, kcsan"):
+    with pytest.raises(UnknownProfileError, match=r"'fast'.*plain, debug, coverage, kcsan"):
         matrix.profile("fast")
 
 
