@@ -197,6 +197,17 @@ def _report(verbs: "_Verbs") -> None:
         metavar="DIR",
         help="add the run to the history kept here, and tell what is new, old, flaky",
     )
+    report.add_argument(
+        "--summary",
+        type=Path,
+        metavar="FILE",
+        help="add a summary in Markdown to it, for GitHub: $GITHUB_STEP_SUMMARY",
+    )
+    report.add_argument(
+        "--annotations",
+        action="store_true",
+        help="print the failures as GitHub's workflow commands",
+    )
     report.set_defaults(run=commands.report)
 
 
@@ -247,7 +258,9 @@ def _shell(verbs: "_Verbs") -> None:
     shell = verbs.add_parser("shell", help="a VM to type in: driver loaded, tests at hand")
     _kernel_option(shell)
     shell.add_argument(
-        "--gdb", action="store_true", help="serve gdb, with symbols; the guest says what to type on the host"
+        "--gdb",
+        action="store_true",
+        help="serve gdb, with symbols; the guest says what to type on the host",
     )
     shell.set_defaults(run=commands.shell)
 

@@ -110,7 +110,8 @@ def _key(test: TestResult) -> tuple[tuple[str, ...], str]:
         return ("dirt", _alike(test.reason)), test.reason or str(test.status)
     words = (found[1] for line in test.lines if (found := _EXPECTED.fullmatch(line)))
     title = next(words, "") or test.reason or next(iter(test.lines), "") or str(test.status)
-    return ("test", test.status, without_variant(test.id)), title
+    what = without_variant(test.id)
+    return ("test", test.status, what), f"{what}: {title}"
 
 
 def _spot(failures: Iterable[Failure]) -> Spot | None:

@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Ctrl-C is the shell's to block: nohup and background jobs of scripts keep it ignored.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    console = Console(soft_wrap=True)
+    console = Console(soft_wrap=True, emoji=False)
     try:
         place = Place(
             source=arguments.source.absolute(),

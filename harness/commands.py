@@ -86,7 +86,13 @@ def parse(arguments: argparse.Namespace, place: Place) -> int:
 
 def report(arguments: argparse.Namespace, place: Place) -> int:
     """`harness report`: 0 when it is written, whatever the verdicts that it tells."""
-    write_reports(place, arguments.folder, kept=arguments.history)
+    write_reports(
+        place,
+        arguments.folder,
+        kept=arguments.history,
+        summary=arguments.summary,
+        annotations=arguments.annotations,
+    )
     return 0
 
 

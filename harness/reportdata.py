@@ -75,17 +75,18 @@ def gather(
     )
 
 
-def again(manifest: Manifest | None, kernel: str, tests: Iterable[str] = ()) -> str:
+def again(manifest: Manifest | None, cell: str, tests: Iterable[str] = ()) -> str:
     """Return the command that runs tests again.
 
     Args:
-        manifest: of the run; None: unknown, then our driver is taken.
-        kernel: as the user named it.
+        manifest: of a run of its own; None for a cell of a matrix.
+        cell: its name.
         tests: ids; what is none of a single test's runs its suite, or all.
     """
-    words = ["harness", "check", "--kernel", kernel]
-    if manifest is not None and manifest.driver == BUILTIN:
-        words += ["--driver", "builtin"]
+    words = ["harness", "matrix", "--cell", cell]
+    if manifest is not None:
+        words = ["harness", "check", "--kernel", manifest.kernel]
+        words += ["--driver", "builtin"] if manifest.driver == BUILTIN else []
     patterns = []
     for id_ in tests:
         suite, _, name = id_.partition(":")
@@ -115,10 +116,15 @@ def _cell(folder: Path, cell: CellResult) -> Cell:
         error=cell.error or "",
         manifest=manifest,
         record=record,
-        again=again(manifest, cell.result.kernel if cell.result else cell.name),
+        again=again(_own(folder, cell, manifest), cell.name),
         links=tuple(_link(folder, path, cell.folder) for path in files if path.is_file()),
         coverage=_link(folder, coverage, cell.folder) if coverage.is_file() else None,
     )
+
+
+def _own(folder: Path, cell: CellResult, manifest: Manifest | None) -> Manifest | None:
+    """Return the manifest of a run of its own, None for a cell of a matrix."""
+    return manifest if cell.folder == folder else None
 
 
 def _link(folder: Path, path: Path, base: Path) -> Link:
@@ -139,6 +145,10 @@ class _Details:
         self._folder = folder
         self._folders = {one.name: one.folder for one in results}
         self._cells = {one.name: one for one in cells}
+        self._own = {
+            cell.name: _own(folder, one, cell.manifest)
+            for one, cell in zip(results, cells, strict=True)
+        }
         self._history = history
         self._specs = specs
         self._room = _ROOM
@@ -167,7 +177,7 @@ class _Details:
             spec=self._specs.get(without_variant(test.id)),
             console=console if shown else None,
             log=self._log(failure),
-            again=again(cell.manifest, cell.result.kernel if cell.result else "", [test.id]),
+            again=again(self._own.get(cell.name), cell.name, [test.id]),
             shown=shown,
         )
 

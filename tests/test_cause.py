@@ -54,8 +54,8 @@ def test_the_variants_of_a_test_are_one_cause() -> None:
     two = failed("a:b.y.c", "a.c:7:c:Expected 1 == 2 (4)")
     other = failed("a:b.y.d", "no expectation")
     first, second = causes(k=(one, two, other))
-    assert (first.title, first.tests) == ("Expected 1 == 2 (3)", ("a:b.x.c", "a:b.y.c"))
-    assert (second.title, second.spot) == ("no expectation", None)
+    assert (first.title, first.tests) == ("a:b.c: Expected 1 == 2 (3)", ("a:b.x.c", "a:b.y.c"))
+    assert (second.title, second.spot) == ("a:b.d: no expectation", None)
 
 
 def test_what_was_lost_for_one_reason_is_one_cause() -> None:

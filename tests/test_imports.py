@@ -28,6 +28,8 @@ PURE = (
     "flake",
     "spot",
     "charts",
+    "summary",
+    "annotations",
     "reportmodel",
     "slices",
     "results",

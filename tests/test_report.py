@@ -123,7 +123,7 @@ def test_a_run_that_passed(tmp_path: Path) -> None:
     assert 'id="wrong"' not in text
     assert 'id="flaky"' not in text
     assert '<span class="id">z:m.n</span>' in text
-    assert "harness check --kernel 6.12" in text
+    assert "harness matrix --cell 6.12<" in text
     assert "no KVM" in words(text)
 
 
@@ -134,7 +134,7 @@ def test_a_splat_is_told_with_its_place_and_console(tmp_path: Path) -> None:
     assert "1 failed, 3 passed on 6.12" in shown
     assert "WARNING in uiov_ioctl module/main.c:389" in shown
     assert "Test: selftests/specs/a.toml:7" in shown
-    assert "harness check --kernel 6.12 a:b.y.c" in shown
+    assert "harness matrix --cell 6.12 a:b.y.c" in shown
     assert "<b>/home/me/work/module/main.c:389</b>" in text
     decoded, console = re.findall("<pre tabindex.*?</pre>", text, re.S)
     assert "RAX" not in decoded
@@ -286,7 +286,12 @@ def test_history_and_flakes(tmp_path: Path) -> None:
     ],
 )
 def test_the_command_that_runs_it_again(ids: list[str], driver: str, command: str) -> None:
-    assert again(manifest(driver=driver), "/home/me/a b", ids) == command
+    own = manifest(driver=driver, kernel="/home/me/a b")
+    assert again(own, "a b", ids) == command
+
+
+def test_the_command_for_a_cell() -> None:
+    assert again(None, "6.12+debug", ["a:b.c"]) == "harness matrix --cell 6.12+debug a:b.c"
 
 
 def test_bars_fit_and_are_to_scale() -> None:
