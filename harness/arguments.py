@@ -114,6 +114,9 @@ def _kernels(verbs: "_Verbs") -> None:
     imported = what.add_parser("import", help="take such a file into the cache")
     imported.add_argument("file", type=Path, metavar="FILE.tar.zst")
     imported.set_defaults(run=commands.import_kernel)
+    key = what.add_parser("key", help="print what the newest is kept by, for the cache of a CI")
+    key.add_argument("kernel", metavar="K", help="such as 6.12 or 6.12+debug")
+    key.set_defaults(run=commands.kernel_key)
     kernels.set_defaults(run=commands.list_kernels)
 
 

@@ -2,7 +2,10 @@
 """The verbs of the command line: each takes the parsed arguments, returns an exit status."""
 
 import argparse
+from dataclasses import replace
 from functools import partial
+
+from rich.console import Console
 
 from harness import benchmark, doctoring, known, matrixcheck, runner
 from harness.canarycheck import run_canaries
@@ -16,6 +19,7 @@ from harness.mutate import Choice, list_mutants
 from harness.mutate import mutate as run_mutants
 from harness.onsave import check_on_save
 from harness.place import Place
+from harness.progress import Progress
 from harness.reporting import write_reports
 from harness.rundir import rejudge
 from harness.shell import shell as run_shell
@@ -136,6 +140,14 @@ def build_kernels(arguments: argparse.Namespace, place: Place) -> int:
 def export_kernel(arguments: argparse.Namespace, place: Place) -> int:
     """`harness kernels export`: one that was built here, as a file."""
     runner.kernel_store(place).export(arguments.kernel, arguments.file)
+    return 0
+
+
+def kernel_key(arguments: argparse.Namespace, place: Place) -> int:
+    """`harness kernels key`: one line on stdout, what goes on elsewhere."""
+    console = Console(stderr=True, soft_wrap=True)
+    store = runner.kernel_store(replace(place, progress=Progress(console)))
+    print(store.key(arguments.kernel))
     return 0
 
 
