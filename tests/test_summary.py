@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
@@ -135,7 +135,8 @@ def test_no_text_becomes_markup(
     assert [one.content for one in found if one.type == "heading_open"] == ["", ""]
 
 
-@given(ANY_TEXT)
+@example("a\n```\nb")
+@given(ANY_TEXT | st.text("`~|<\\*_ a\n"))
 def test_spans_and_fences_cannot_be_left(text: str) -> None:
     (paragraph,) = [one for one in tokens(f"x {span(text)} y") if one.type == "inline"]
     assert [one.type for one in paragraph.children or ()] == ["text", "code_inline", "text"]
