@@ -56,7 +56,7 @@ class Columns:
     bars: tuple[Bar, ...]
     width: int = WIDTH
     left: int = LEFT
-    height: int = _HEIGHT + 6
+    height: int = _HEIGHT + 10
     base: int = _HEIGHT + 2
 
 

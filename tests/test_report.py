@@ -270,7 +270,7 @@ def test_history_and_flakes(tmp_path: Path) -> None:
     shown = words(text)
     assert "Earlier runs: flaky: failed in 1 of 3 runs of the same inputs" in shown
     assert "a:b.y.c 6.12 1 of 3 6.1 to 79 % 1 of 3" in shown
-    assert re.findall('<rect class="(run.)"', text) == ["run0", "run0", "run1"]
+    assert re.findall('<rect class="(run.)"', text) == ["run0", "run0", "run1", "run1"]
     assert "history: line 3 is torn" in shown
     assert "flaky" not in text_of(tmp_path, now)
 
