@@ -206,6 +206,10 @@ class Scanner:
         if report and wording.traced:
             self._add(context, report, message, solid=False)
             return
+        if report and wording.opener and report.wording.kind == "warning" and not report.traced:
+            # Before Linux 4.9 the reason stands behind the head.
+            self._add(context, report, message, solid=True)
+            return
         if report and report.wording.opener and not report.traced and not report.passed:
             report.wording, report.found, report.said = wording, found, message.text
         elif report is None or not report.continues(wording):

@@ -19,13 +19,18 @@ _ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _PREFIX = re.compile(
     r"""(?xa)\A(?:\s*(?:
       <[0-9]{1,3}>
-    | \[\ *[0-9]+\.[0-9]+\]
+    | \[\ *[0-9]+\.[0-9]*\]
+    | [0-9]{1,3},[0-9]+,[0-9]+,[-cf+][^;\n]{0,80};  # /dev/kmsg
+    | \[\ *[0-9]{1,7}\](?=\ )
     | \[\ *(?P<context>[TC][0-9]+)\]
     | \[[0-9]:[^\]\[]{1,24}:\ *[0-9]+\]              # Samsung: [0:  swapper/0:    1]
-    | \([0-9]\)\[[0-9]+:[^\]\[]{1,24}\]              # MediaTek: (0)[123:task]
+    | -?\([0-9]\)\[[0-9]+:[^\]\[]{1,24}\]            # MediaTek: (0)[123:task]
     | c[0-9]\ +[0-9]+\                              # Android: c0   1234
-    | [A-Z][a-z]{2}\ [\ 0-9][0-9]\ [0-9:]{8}\ \S+\ kernel:
-    | [0-9]{4}-[0-9]{2}-[0-9]{2}[T\ ][0-9:.,+Z-]+(?:\ [A-Z]+)?(?:\ \S+)?\ kernel:
+    | [A-Z][a-z]{2}\ [\ 0-9][0-9]\ [0-9:.]{8,15}(?:\ \S+){0,2}\ kernel(?:\[[0-9]+\])?:
+    | (?:1\ )?[0-9]{4}-[0-9]{2}-[0-9]{2}[T\ ][0-9:.,+Z-]+(?:\ \S+){0,2}
+      \ kernel(?:(?:\[[0-9]+\])?:|(?:\ -)+)
+    | \[[0-9]{4}-[0-9]{2}-[0-9]{2}[T\ ][0-9:.,+Z-]+\]
+    | [0-9]{2}-[0-9]{2}\ [0-9:.]{8,15}\ +[0-9]+\ +[0-9]+\ [A-Z]\ [^:\n]{0,20}:  # logcat
     | [0-9]{4}/[0-9]{2}/[0-9]{2}\ [0-9:]{8}
     ))*"""
 )
@@ -33,18 +38,21 @@ _PREFIX = re.compile(
 _ADDRESS = r"(?:\[?\[<?(?:0x)?[0-9a-f]{6,16}>?\][ \t]*)"
 _NAME = r"(?P<func>[A-Za-z_.$][\w.$]*+)"
 _MAYBE = r"(?:\?[ \t]*)?"
+_DECODED = r"\((?:/|\./)?[\w./+-]+\.(?:[chS]|rs):[0-9]+"
 _FRAMES = (
     # " ? foo.isra.0+0x12/0x340 [module]", addresses and <IRQ> in front on older kernels; ppc, s390
     rf"[( \t]*(?:</?[#\w]+>[ \t]*)*{_ADDRESS}*{_MAYBE}{_NAME}\+(?:0x)?[0-9a-f]+/",
     # The interrupted instruction; a code segment with privilege bits is user space, and no frame.
     rf"(?:RIP|E?IP(?: is at)?|NIP|PC is at|pc|epc|ERA)\b[ \t]*:?[ \t]*"
     rf"(?:(?:[0-9a-f]{{3}}[0489c])(?::[ \t]*))?"
-    rf"{_ADDRESS}*(?:[0-9a-f]{{8,16}}[ \t]+)?{_NAME}\+0x",
+    rf"{_ADDRESS}*(?:[0-9a-f]{{8,16}}[ \t]+)?{_NAME}(?:\+0x| {_DECODED})",
     # arm: "[<c0101234>] (foo) from [<c0105678>] (bar+0x10/0x14)" and "foo from bar+0x10/0x14"
     rf"{_ADDRESS}\({_MAYBE}{_NAME}(?:\+[0-9a-fx/]+)?\) from ",
     rf"{_MAYBE}{_NAME} from [\w.$]+\+0x",
-    # "foo drivers/foo.c:12 [inline]", as decode_stacktrace.sh and symbolizers write it
+    # "foo drivers/foo.c:12 [inline]" and "foo (drivers/foo.c:12 (discriminator 3)) foo", as
+    # symbolizers and the kernel's decode_stacktrace.sh write them
     rf"{_MAYBE}{_NAME} (?:\./)?[\w./-]+\.[chS]:[0-9]+(?: \[inline\])?[ \t\r]*$",
+    rf"{_ADDRESS}*{_MAYBE}{_NAME} {_DECODED}",
 )
 _TAKEN = re.compile(rf"at: {_ADDRESS}?{_NAME}\+0x", re.ASCII)
 
@@ -98,7 +106,7 @@ _SORTED = re.compile(_SORT, re.ASCII | re.MULTILINE)
 _PLAIN = re.compile(
     r"(?P<prefix>(?:<[0-9]{1,3}>)?\[ *[0-9]+\.[0-9]{3,9}\]"
     r"(?:\[ *(?P<context>[TC][0-9]+)\])?[ \t]*+)"
-    r"(?!<[0-9]|\[(?![<0-9a-f][0-9a-f]{7})|\([0-9]\)\[|c[0-9] |[0-9]{4}[-/]|[A-Z][a-z]{2} [ 0-9])"
+    r"(?!<[0-9]|\[(?![<0-9a-f][0-9a-f]{7})|-?\([0-9]\)\[|c[0-9] |[0-9]{4}[-/]|[A-Z][a-z]{2} [ 0-9])"
     rf"(?:(?={_SORT})|)"
     r"[^\[\r\n\x1b\0]*+(?:\[(?! *[0-9]+\.[0-9])[^\[\r\n\x1b\0]*+)*+\r?\n",
     re.ASCII | re.MULTILINE,

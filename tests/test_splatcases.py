@@ -37,6 +37,15 @@ def test_found_once_and_titled(case: dict[str, Any]) -> None:
     assert len({one.fingerprint for splats in found for one in splats}) == 1
 
 
+@pytest.mark.parametrize("prefix", DATA["prefixes"]["lines"])
+def test_no_prefix_hides_a_stack(prefix: str) -> None:
+    head = "BUG: sleeping function called from invalid context at kernel/foo.c:586\n"
+    text = head + TRACE.format(" __might_sleep+0x4e/0x7a\n foo_bar+0x10/0x100\n")
+    (plain,), (found,) = scan(text), scan(prefixed(text, prefix))
+    assert found.title == f"{head.partition(' at ')[0]} in foo_bar"
+    assert found.fingerprint == plain.fingerprint
+
+
 @pytest.mark.parametrize("line", DATA["benign"]["lines"])
 def test_not_flagged(line: str) -> None:
     for prefix in PREFIXES:
