@@ -6,6 +6,7 @@ import os
 import platform
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -259,14 +260,25 @@ def _boot(place: Place, spawner: Spawner, *, cold: bool) -> Boot:
     """Return what runs one VM: a boot, or a snapshot restored."""
 
     def boot(
-        config: VmConfig, plan: Plan, folder: Path, on_line: Callable[[bytes], None]
+        config: VmConfig,
+        plan: Plan,
+        folder: Path,
+        turn: AbstractContextManager[object],
+        on_line: Callable[[bytes], None],
     ) -> VmOutcome:
         if cold:
-            return run_vm(
-                config, plan, folder=folder, spawner=spawner, cache=place.cache, on_line=on_line
-            )
+            with turn:
+                return run_vm(
+                    config, plan, folder=folder, spawner=spawner, cache=place.cache, on_line=on_line
+                )
         return run_warm(
-            config, plan, folder=folder, spawner=spawner, cache=place.cache, on_line=on_line
+            config,
+            plan,
+            folder=folder,
+            spawner=spawner,
+            cache=place.cache,
+            turn=turn,
+            on_line=on_line,
         )
 
     return boot

@@ -10,7 +10,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
@@ -36,7 +36,13 @@ class Boot(Protocol):
     """Runs one VM to its end: :func:`harness.vm.run_vm` or :func:`harness.warm.run_warm`."""
 
     def __call__(
-        self, config: VmConfig, plan: Plan, folder: Path, on_line: Callable[[bytes], None], /
+        self,
+        config: VmConfig,
+        plan: Plan,
+        folder: Path,
+        turn: AbstractContextManager[object],
+        on_line: Callable[[bytes], None],
+        /,
     ) -> VmOutcome: ...
 
 
@@ -80,11 +86,14 @@ class Session:
     def run(self, lanes: Sequence[Lane], *, jobs: int) -> Manifest:
         """Run all lanes, at most ``jobs`` at a time, and return the manifest.
 
+        The VM of one more gets ready meanwhile.
+
         Raises:
             HarnessError: the harness could not go on with a lane (disk full, no QEMU).
         """
-        with ThreadPoolExecutor(jobs) as pool:
-            futures = [pool.submit(self._lane, lane) for lane in lanes]
+        turn = threading.Semaphore(jobs)
+        with ThreadPoolExecutor(jobs + 1) as pool:
+            futures = [pool.submit(self._lane, lane, turn) for lane in lanes]
             # Ctrl-C reaches this thread alone, and the pool waits for the others.
             with self._all_or_none():
                 wait(futures, return_when=FIRST_EXCEPTION)
@@ -103,12 +112,12 @@ class Session:
             self._leash.pull()
             raise
 
-    def _lane(self, lane: Lane) -> None:
+    def _lane(self, lane: Lane, turn: threading.Semaphore) -> None:
         left = [id_ for suite in lane.suites for id_ in suite.full_ids]
         with self._all_or_none():
             idle = 0
             while left and not self._leash.pulled:
-                number, end, done = self._vm(lane, left)
+                number, end, done = self._vm(lane, left, turn)
                 rest = [id_ for id_ in left if id_ not in done]
                 idle = idle + 1 if len(rest) == len(left) else 0
                 # One that did not boot was tried twice (vm.py); the same suites would do the same.
@@ -129,7 +138,9 @@ class Session:
             save_manifest(self._folder, self._manifest)
             return False
 
-    def _vm(self, lane: Lane, ids: Sequence[str]) -> tuple[int, VmEnd, frozenset[str]]:
+    def _vm(
+        self, lane: Lane, ids: Sequence[str], turn: threading.Semaphore
+    ) -> tuple[int, VmEnd, frozenset[str]]:
         """Run one VM for these tests; return its number, its end, and the tests it is done with."""
         config = replace(self._config, cmdline=(*self._config.cmdline, *lane.cmdline))
         run = VmRun(nonce=secrets.token_hex(16), planned=tuple(ids), cmdline=config.cmdline)
@@ -141,7 +152,7 @@ class Session:
         number = self._record(None, run)
         folder = vm_folder(self._folder, number)
         folder.mkdir()
-        outcome = self._boot(config, plan, folder, self._on_line)
+        outcome = self._boot(config, plan, folder, turn, self._on_line)
         self._record(number, replace(run, argv=outcome.argv, end=outcome.end, notes=outcome.notes))
         try:
             told = transcript.parse((folder / RESULTS).read_bytes(), run.nonce)

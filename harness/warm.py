@@ -15,6 +15,7 @@ import stat
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +48,7 @@ def run_warm(
     folder: Path,
     spawner: Spawner,
     cache: Path,
+    turn: AbstractContextManager[object] | None = None,
     on_line: Callable[[bytes], None] = lambda line: None,
 ) -> VmOutcome:
     """Restore a VM, let it carry out a plan, and return how it ended.
@@ -60,6 +62,8 @@ def run_warm(
         folder: the run folder; exists.
         spawner: starts vng and QEMU.
         cache: the user's cache folder of this project.
+        turn: entered before the VM is told what to do, which a restored one waits for, and left
+            when it has ended: whoever shares it may get ready, but not run at the same time.
         on_line: called with each line of the results channel as it arrives.
 
     Raises:
@@ -67,6 +71,7 @@ def run_warm(
         CacheError: the cache cannot be used.
     """
     notes: list[str] = []
+    turn = turn or nullcontext()
     slot = slot_of(config, check_folder(cache))
     for _ in range(2):
         try:
@@ -76,7 +81,7 @@ def run_warm(
             break
         with using(slot):
             outcome = _restore(
-                snapshot, config, plan, folder=folder, spawner=spawner, on_line=on_line
+                snapshot, config, plan, folder=folder, spawner=spawner, turn=turn, on_line=on_line
             )
         if outcome.end.boot_seconds is not None:
             return replace(outcome, notes=tuple(notes))
@@ -86,7 +91,8 @@ def run_warm(
         notes.append(f"snapshot thrown away: {outcome.end.describe()}")
         discard(snapshot)
     notes.append("booted cold")
-    outcome = run_vm(config, plan, folder=folder, spawner=spawner, cache=cache, on_line=on_line)
+    with turn:
+        outcome = run_vm(config, plan, folder=folder, spawner=spawner, cache=cache, on_line=on_line)
     return replace(outcome, notes=(*notes, *outcome.notes))
 
 
@@ -124,7 +130,9 @@ def _prove(snapshot: Snapshot, config: VmConfig, spawner: Spawner) -> None:
     """
     plan = Plan(nonce=secrets.token_hex(16))
     with scratch_folder() as folder:
-        end = _restore(snapshot, config, plan, folder=folder, spawner=spawner).end
+        end = _restore(
+            snapshot, config, plan, folder=folder, spawner=spawner, turn=nullcontext()
+        ).end
     if end.exit is not VmExit.CLEAN:
         raise SnapshotError(f"a fresh snapshot does not work: {end.describe()}")
 
@@ -136,6 +144,7 @@ def _restore(
     *,
     folder: Path,
     spawner: Spawner,
+    turn: AbstractContextManager[object],
     on_line: Callable[[bytes], None] = lambda line: None,
 ) -> VmOutcome:
     with scratch() as place, ThreadPoolExecutor(1) as pool:
@@ -165,7 +174,7 @@ def _restore(
                 nonce=plan.nonce,
                 on_line=on_line,
             )
-            with monitored(watch.connection(control)) as monitor:
+            with monitored(watch.connection(control)) as monitor, ExitStack() as held:
                 try:
                     if monitor is not None:
                         monitor.load(snapshot.file("state"))
@@ -174,6 +183,8 @@ def _restore(
                     seconds = time.monotonic() - watch.start
                     end = VmEnd(exit=VmExit.NEVER_BOOTED, detail=str(error), seconds=seconds)
                     return VmOutcome(end=end, argv=argv)
+                with watch.standing_by():
+                    held.enter_context(turn)
                 seed = secrets.token_hex(_SEED)
                 greeting = f"go {time.time():.0f} {seed}\n".encode()
                 end = watch.to_the_end(listener, ktap, monitor=monitor, greeting=greeting)

@@ -9,8 +9,8 @@ import socket
 import struct
 import subprocess
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO
@@ -154,6 +154,16 @@ class Watch:
             return end
         answered = interrogate(monitor, self._console, slowness=self._slowness)
         return replace(end, answered=answered)
+
+    @contextmanager
+    def standing_by(self) -> Iterator[None]:
+        """Not count the time spent in here: the VM is ready, and somebody else's turn it is."""
+        wall, guest = time.monotonic(), self._clock.now()
+        try:
+            yield
+        finally:
+            self.start += time.monotonic() - wall
+            self._begun += self._clock.now() - guest
 
     def connection(self, listener: socket.socket) -> socket.socket | None:
         """Return QEMU's connection, which is at its end if QEMU is; None when time was up."""

@@ -3,6 +3,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -37,15 +38,25 @@ class Guest:
     cmdlines: list[tuple[str, ...]] = field(default_factory=list)
 
     def __call__(
-        self, config: VmConfig, plan: Plan, folder: Path, on_line: Callable[[bytes], None]
+        self,
+        config: VmConfig,
+        plan: Plan,
+        folder: Path,
+        turn: AbstractContextManager[object],
+        on_line: Callable[[bytes], None],
     ) -> VmOutcome:
         # Whoever is killed now leaves a run that can be judged.
         assert load_manifest(self.folder).vms[-1].end is None
         self.cmdlines.append(config.cmdline)
         self.ran.append([f"{one.name}:{id_}" for one in plan.suites for id_ in one.ids])
-        text, exit_ = self._answer(plan)
+        self.ready(plan)
+        with turn:
+            text, exit_ = self._answer(plan)
         (folder / "results.ktap").write_text(text)
         return VmOutcome(end=VmEnd(exit=exit_), argv=("vng",))
+
+    def ready(self, plan: Plan) -> None:
+        """Wait for its turn from here on."""
 
     def _answer(self, plan: Plan) -> tuple[str, VmExit]:
         text = f"@{plan.nonce} hello 6.12.1 1.00 1.0\n@{plan.nonce} taint 0\n"
@@ -181,6 +192,30 @@ def test_lanes_run_side_by_side(tmp_path: Path) -> None:
     assert {test.status for test in rejudge(tmp_path).tests} == {Status.PASS}
 
 
+def test_the_next_vm_gets_ready_while_one_runs(tmp_path: Path) -> None:
+    events: list[str] = []
+    one, other = threading.Event(), threading.Event()
+
+    class Ready(Guest):
+        def ready(self, plan: Plan) -> None:
+            events.append("ready")
+            if plan.suites[0].name == "b":
+                other.set()
+                assert one.wait(30)
+
+        def _answer(self, plan: Plan) -> tuple[str, VmExit]:
+            one.set()
+            assert other.wait(30)
+            events.append(f"{plan.suites[0].name} begins")
+            answer = super()._answer(plan)
+            events.append(f"{plan.suites[0].name} ends")
+            return answer
+
+    lanes = [Lane(cmdline=(), suites=(A,)), Lane(cmdline=("x",), suites=(B,))]
+    session(tmp_path, Ready(tmp_path), (*A.full_ids, *B.full_ids)).run(lanes, jobs=1)
+    assert events == ["ready", "ready", "a begins", "a ends", "b begins", "b ends"]
+
+
 def test_an_error_of_one_lane_ends_the_others(tmp_path: Path) -> None:
     leash = Leash()
 
@@ -192,11 +227,16 @@ def test_an_error_of_one_lane_ends_the_others(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="no room"):
         session(tmp_path, Broken(tmp_path), A.full_ids, leash=leash).run(lanes, jobs=1)
     assert leash.pulled
-    assert len(load_manifest(tmp_path).vms) == 1
+    assert {vm.end for vm in load_manifest(tmp_path).vms} == {None}
 
 
 def test_the_error_that_ended_the_others_is_the_one_to_tell(tmp_path: Path) -> None:
-    leash, failed = Leash(), threading.Event()
+    failed, pulled = threading.Event(), threading.Event()
+
+    class Told(Leash):
+        def pull(self) -> None:
+            super().pull()
+            pulled.set()
 
     class Broken(Guest):
         def _answer(self, plan: Plan) -> tuple[str, VmExit]:
@@ -204,14 +244,13 @@ def test_the_error_that_ended_the_others_is_the_one_to_tell(tmp_path: Path) -> N
                 failed.set()
                 raise HarnessError("no room")
             failed.wait(30)
-            while not leash.pulled:
-                threading.Event().wait(0.001)
+            assert pulled.wait(30)
             raise LeashError("interrupted")
 
     lanes = [Lane(cmdline=(), suites=(A,)), Lane(cmdline=(), suites=(B,))]
     guest = Broken(tmp_path)
     with pytest.raises(HarnessError, match="no room"):
-        session(tmp_path, guest, A.full_ids, leash=leash).run(lanes, jobs=2)
+        session(tmp_path, guest, A.full_ids, leash=Told()).run(lanes, jobs=2)
 
 
 def test_nothing_is_started_after_an_interrupt(tmp_path: Path) -> None:

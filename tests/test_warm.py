@@ -5,10 +5,12 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import platformdirs
 import pytest
@@ -18,6 +20,7 @@ from harness import warm
 from harness.accel import Accelerator
 from harness.cache import tree_size
 from harness.freeze import ingredients
+from harness.guestclock import GuestClock
 from harness.guestroot import Plan, SuiteRun
 from harness.listener import BootError
 from harness.place import Place
@@ -29,7 +32,7 @@ from harness.slots import prune, using
 from harness.snapshot import Snapshot, load_snapshot
 from harness.vm import VmConfig, VmOutcome
 from harness.warm import run_warm
-from harness.watch import Deadlines
+from harness.watch import Deadlines, Watch
 from tests.test_vm import FAKEBIN, GENEROUS, NONCE, TCG, config
 
 WARM = FAKEBIN / "warm"
@@ -43,6 +46,7 @@ def run(
     fault: str = "",
     vm: VmConfig | None = None,
     nonce: str = NONCE,
+    turn: AbstractContextManager[object] | None = None,
 ) -> VmOutcome:
     """Run a VM whose QEMU is fake, in a folder that is cache and run folder."""
     spawner = Spawner(
@@ -54,7 +58,9 @@ def run(
         log=folder / "commands.log",
     )
     plan = Plan(nonce=nonce, suites=(SuiteRun(name="fake", binary=FAKEBIN / "vng"),))
-    return run_warm(vm or config(), plan, folder=folder, spawner=spawner, cache=folder / "cache")
+    return run_warm(
+        vm or config(), plan, folder=folder, spawner=spawner, cache=folder / "cache", turn=turn
+    )
 
 
 def the_snapshot(folder: Path) -> Snapshot:
@@ -83,6 +89,46 @@ def test_the_first_run_makes_what_the_second_restores(tmp_path: Path) -> None:
     assert boot.endswith("booted\n")
     assert seam
     assert rest == "[    2.000000] went on\n"
+
+
+def test_a_restored_vm_waits_for_its_turn(tmp_path: Path) -> None:
+    run(tmp_path)
+    (tmp_path / "commands.log").unlink()
+    seen: list[str] = []
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        seen.append(commands(tmp_path)[-1])
+        # It has been told nothing yet.
+        assert (tmp_path / "results.ktap").read_bytes() == b""
+        yield
+        seen.append("left")
+
+    outcome = run(tmp_path, turn=turn())
+    assert (outcome.end.exit, outcome.notes) == (VmExit.CLEAN, ())
+    assert seen == ["qemu-system-x86_64", "left"]
+
+
+def test_standing_by_is_not_held_against_a_vm(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 100.0
+    monkeypatch.setattr("harness.watch.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("harness.watch.GuestClock", lambda: GuestClock(wall=lambda: now))
+    with Spawner(env={}).spawn(["/bin/true"]) as process:
+        watch = Watch(
+            process,
+            deadlines=GENEROUS,
+            slowness=1.0,
+            console=tmp_path,
+            nonce=NONCE,
+            on_line=lambda line: None,
+        )
+    now += 3
+    with watch.standing_by():
+        now += 1000
+    assert watch.start == 1100
+    assert watch._patience() == GENEROUS.boot - 3
 
 
 @pytest.mark.parametrize(
