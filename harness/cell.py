@@ -5,7 +5,7 @@ matrix.json         which cells, where, and why one could not be run
 cells/NAME/         an ordinary run folder (rundir.py)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,10 +99,15 @@ def load_cells(folder: Path) -> tuple[CellResult, ...]:
     )
 
 
-def load_matrix_run(folder: Path) -> tuple[str, tuple[CellResult, ...]]:
+def load_matrix_run(
+    folder: Path, verdicts: Callable[[Path], RunResult] | None = None
+) -> tuple[str, tuple[CellResult, ...]]:
     """Read matrix.json; returns the start, ISO 8601, and the cells.
 
-    A cell whose verdicts cannot be read is one that could not be judged.
+    Args:
+        folder: of the matrix run.
+        verdicts: gives those of a run folder; None reads its results.json. A cell whose verdicts
+            cannot be had is one that could not be judged.
 
     Raises:
         DocumentError: it is not whole; names file and key.
@@ -110,12 +115,14 @@ def load_matrix_run(folder: Path) -> tuple[str, tuple[CellResult, ...]]:
     index = folder / INDEX
     fields = jsonfile.Fields.parse(jsonfile.read_text(index), source=str(index), schema=SCHEMA)
     started = fields.text("started")
-    cells = tuple(_cell(folder, entry) for entry in fields.objects("cells"))
+    cells = tuple(_cell(folder, entry, verdicts or _result) for entry in fields.objects("cells"))
     fields.end()
     return started, cells
 
 
-def _cell(folder: Path, fields: jsonfile.Fields) -> CellResult:
+def _cell(
+    folder: Path, fields: jsonfile.Fields, verdicts: Callable[[Path], RunResult]
+) -> CellResult:
     name, error = fields.text("name"), fields.text_or_none("error")
     own = folder / fields.text("folder")
     if not own.resolve().is_relative_to(folder.resolve()):
@@ -123,7 +130,7 @@ def _cell(folder: Path, fields: jsonfile.Fields) -> CellResult:
     result = None
     if error is None:
         try:
-            result = _result(own)
+            result = verdicts(own)
         except HarnessError as unreadable:
             error = str(unreadable)
     cell = CellResult(

@@ -2,17 +2,16 @@
 """`harness matrix`: run cells, print them, and keep what there is to compare with."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from time import monotonic
 
 from harness import baseline, jsonfile, merged, runner
 from harness.cell import load_matrix_run, save_cells
-from harness.errors import HarnessError
 from harness.matrix import Cell
 from harness.matrixrun import BASE, MatrixOptions, known_cells, run_matrix
 from harness.matrixtable import print_matrix, print_news
 from harness.place import Place
+from harness.results import RunResult
 from harness.rundir import new_run, rejudge
 
 
@@ -85,21 +84,15 @@ def parse_matrix(place: Place, folder: Path, *, verbose: bool = False) -> int:
 
     A cell that could not be run stays an error.
     """
-    started, cells = load_matrix_run(folder)
-    judged = []
-    for cell in cells:
-        if cell.result is None and cell.error is not None:
-            judged.append(cell)
-            continue
-        try:
-            result = rejudge(cell.folder, runner.decoder(place, cell.folder))
-            judged.append(replace(cell, result=result))
-        except HarnessError as error:
-            judged.append(replace(cell, result=None, error=str(error)))
-    save_cells(folder, judged, started=started)
-    merged.save_merged(folder, judged, started=started)
-    print_matrix(judged, folder, place.progress.console, verbose=verbose)
-    return merged.exit_status(judged)
+
+    def judged(own: Path) -> RunResult:
+        return rejudge(own, runner.decoder(place, own))
+
+    started, cells = load_matrix_run(folder, judged)
+    save_cells(folder, cells, started=started)
+    merged.save_merged(folder, cells, started=started)
+    print_matrix(cells, folder, place.progress.console, verbose=verbose)
+    return merged.exit_status(cells)
 
 
 def list_cells(cells: Sequence[Cell]) -> str:

@@ -19,7 +19,7 @@ from harness import runner
 from harness.accel import Accelerator
 from harness.board import Board
 from harness.capacity import MOST_JOBS, Capacity, Room, host_capacity
-from harness.cell import INDEX, CellResult, load_cells, save_cells
+from harness.cell import CellResult, is_matrix, load_cells, save_cells
 from harness.errors import HarnessError
 from harness.inputs import hash_inputs
 from harness.kselftest import SelftestBuild
@@ -136,11 +136,13 @@ def run_matrix(
 
 def known_cells(runs: Path) -> Iterator[CellResult]:
     """Yield the cells of earlier matrix runs, the newest first; what cannot be read is left out."""
-    # A run's name begins with its time.
-    indices = sorted((*runs.glob(f"*/{INDEX}"), *runs.glob(f"*/{BASE}/{INDEX}")), reverse=True)
-    for index in indices[:_KNOWN]:
-        with suppress(HarnessError):
-            yield from load_cells(index.parent)
+    # A run's name begins with its time; `latest` is one of them again, and soon another.
+    found = (folder for folder in runs.glob("*-matrix*/") if not folder.is_symlink())
+    for folder in sorted(found, reverse=True)[:_KNOWN]:
+        for matrix in (folder, folder / BASE):
+            if is_matrix(matrix):
+                with suppress(HarnessError):
+                    yield from load_cells(matrix)
 
 
 def _last(runs: Path, names: Iterable[str]) -> dict[str, CellResult]:

@@ -6,16 +6,19 @@ As a program: `python -m tests.fakerun SCENARIO RUNS ARGS...`, so that tests can
 
 import os
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-from harness import cli, runner
+from harness import cli, matrixrun, runner
 from harness.accel import Accelerator
+from harness.errors import HarnessError
 from harness.kmod import ModuleBuild
 from harness.kselftest import SelftestBuild, Suite
+from harness.place import Place
 from harness.spec import Spec
 from harness.vm import VmConfig
 from harness.watch import Deadlines
@@ -30,13 +33,15 @@ PATIENT = Deadlines(boot=300, silence=300, total=600)
 DEADLINES = PATIENT if "FAKE_PATIENT" in os.environ else SHORT
 
 
-def ingredients(folder: Path) -> runner.Ingredients:
-    """A kernel and builds that only the fake vng can boot."""
+def ingredients(folder: Path, scenario: str | None = None) -> runner.Ingredients:
+    """A kernel and builds that only the fake vng can boot; it replays this scenario, or any."""
     config = folder / "config"
     config.write_text("CONFIG_UDMABUF=y\n")
     ko = folder / "udmabuf_iov.ko"
     ko.write_bytes(b"not really a module")
     kernel = fake_kernel(config=config)
+    if scenario is not None:
+        kernel = replace(kernel, name=scenario, image=Path(f"/boot/vmlinux-{scenario}"))
     suite = Suite(
         name="fake",
         binary=FAKEBIN / "vng",
@@ -62,13 +67,36 @@ def ingredients(folder: Path) -> runner.Ingredients:
     )
 
 
+def prepare(folder: Path, place: Place, kernel_name: str) -> runner.Ingredients:
+    """Stands for runner.prepare.
+
+    A kernel called `fake/NAME` has its own scenario; `fake/missing` cannot be had, and that of
+    `fake/driver` is what the driver's sources say.
+    """
+    place.spawner.run(("true",), deadline=10)
+    _, own, name = kernel_name.partition("fake/")
+    if name == "missing":
+        raise HarnessError("no kernel\nof that name", hint="look elsewhere")
+    if name == "driver":
+        name = (place.source / "module/scenario").read_text().strip()
+    return ingredients(folder, name if own else None)
+
+
+def inputs(place: Place, ready: runner.Ingredients, options: runner.Options) -> str:
+    """Stands for inputs.hash_inputs, which wants a real module."""
+    return repr((ready.kernel.image, options.patterns, options.builtin, options.cmdline))
+
+
 def install(scenario: str, folder: Path) -> None:
     """Make the harness of this process a fake one whose vng replays a scenario."""
     monkey = pytest.MonkeyPatch()
-    monkey.setattr(runner, "prepare", lambda *_: ingredients(folder))
+    monkey.setattr(runner, "prepare", lambda place, kernel, *_: prepare(folder, place, kernel))
+    monkey.setattr(runner, "build_tests", lambda place: ingredients(folder).selftests)
+    monkey.setattr(matrixrun, "hash_inputs", inputs)
     # Suites have what is asked of a specification here: name and ids.
     suites = cast(tuple[Spec, ...], ingredients(folder).selftests.suites)
-    monkey.setattr(runner, "load_specs", lambda specs: suites)
+    for module in (runner, matrixrun):
+        monkey.setattr(module, "load_specs", lambda specs: suites)
     monkey.setattr(runner, "VmConfig", partial(VmConfig, deadlines=DEADLINES))
     os.environ["PATH"] = f"{FAKEBIN}:{os.environ['PATH']}"
     original = cli._child_environment
@@ -80,6 +108,6 @@ def install(scenario: str, folder: Path) -> None:
 
 if __name__ == "__main__":
     install(sys.argv[1], Path(sys.argv[2]))
-    cold = ["--jobs=1"] if {"check", "watch"} & set(sys.argv) else []
+    cold = ["--jobs=1"] if {"check", "watch", "matrix"} & set(sys.argv) else []
     cold += [] if WARM or not cold else ["--cold"]
     sys.exit(cli.main(["--runs", f"{sys.argv[2]}/runs", *sys.argv[3:], *cold]))

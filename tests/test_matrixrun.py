@@ -1,0 +1,392 @@
+# SPDX-License-Identifier: GPL-2.0
+"""matrixrun.py, matrixcheck.py: cells side by side, no gap, nothing lost, nothing left running."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+from xml.etree import ElementTree
+
+import pytest
+
+from harness.accel import Accelerator
+from harness.capacity import Capacity, Room
+from harness.cell import CellResult, load_cells
+from harness.matrix import Cell, Matrix
+from harness.matrixrun import (
+    NoAcceleratorError,
+    NoCellError,
+    _accelerator,
+    _by_inputs,
+    choose,
+    known_cells,
+)
+from harness.results import RunResult, Status, TestResult
+from harness.run import LeashError
+from harness.selection import NoTestError, narrow
+from harness.spec import Spec
+from tests.test_cli import ROOT, descendants, run, wait_until
+from tests.test_run import wait_gone
+
+MATRIX = """
+default = "6.12"
+[mirrors]
+debian = "http://deb.example/debian"
+[series."6.12"]
+suites = ["stable"]
+[suites.stable]
+mirror = "debian"
+buildroot = "stable"
+[buildroots.stable]
+mirror = "debian"
+compiler = "gcc-12"
+packages = ["make"]
+[profiles.small]
+fragments = ["small"]
+[cells.good]
+kernel = "fake/clean"
+[cells.better]
+kernel = "fake/clean"
+cmdline = ["quiet"]
+"""
+BAD = '[cells.bad]\nkernel = "fake/failing"\n'
+LOST = '[cells.lost]\nkernel = "fake/missing"\n'
+SILENT = '[cells.silent]\nkernel = "fake/silent"\n'
+DEBUG = '[cells.slow]\nkernel = "fake/clean"\ngroup = "debug"\n'
+
+
+def source(folder: Path, *more: str) -> str:
+    """Make a checkout with a matrix of fakes; returns the option that names it."""
+    kconfigs = folder / "source/kconfigs"
+    kconfigs.mkdir(parents=True, exist_ok=True)
+    (kconfigs / "small.config").touch()
+    (kconfigs / "matrix.toml").write_text(MATRIX + "".join(more))
+    return f"--source={folder}/source"
+
+
+def matrix(folder: Path, *more: str, options: tuple[str, ...] = ()) -> tuple[int, str]:
+    """Run the fake harness; returns its exit status and what it said."""
+    done = run("clean", folder, source(folder, *more), "matrix", *options)
+    return done.returncode, done.stdout + done.stderr
+
+
+def latest(folder: Path) -> dict[str, CellResult]:
+    return {cell.name: cell for cell in load_cells((folder / "runs/latest").resolve())}
+
+
+def test_all_passed(tmp_path: Path) -> None:
+    status, said = matrix(tmp_path)
+    assert status == 0, said
+    cells = latest(tmp_path)
+    assert [cell.exit_status for cell in cells.values()] == [0, 0]
+    assert list(cells) == ["good", "better"]
+    assert (cells["better"].folder / "manifest.json").is_file()
+    assert (cells["better"].folder / "vm-1/console.log").is_file()
+    assert "2 of 2 cells passed; 4 verdicts in" in said
+    # Nothing differs: there is no row for a test.
+    assert "global.one" not in said
+
+
+def test_a_cells_own_parameters_reach_its_vm(tmp_path: Path) -> None:
+    matrix(tmp_path)
+    cells = latest(tmp_path)
+    for name, expected in (("good", False), ("better", True)):
+        manifest = json.loads((cells[name].folder / "manifest.json").read_text())
+        assert ("quiet" in manifest["vms"][0]["argv"]) == expected
+
+
+def test_one_that_failed_shows_where_and_why(tmp_path: Path) -> None:
+    status, said = matrix(tmp_path, BAD)
+    assert status == 1
+    lines = said.splitlines()
+    assert lines[
+        lines.index(next(one for one in lines if one.startswith("test  "))) + 1
+    ].split() == [*("fake:global.one", "PASS", "PASS", "FAIL")]
+    assert "FAIL  fake:global.one: Expected 1 (1) == 2 (2)" in said
+    assert f"log: {tmp_path}/runs/" in said
+    assert "2 of 3 cells passed, 1 of 3 cells failed" in said
+
+
+def test_a_cell_that_cannot_be_run_is_an_error_not_a_gap(tmp_path: Path) -> None:
+    status, said = matrix(tmp_path, BAD, LOST)
+    assert status == 2
+    assert latest(tmp_path)["lost"].error == "no kernel of that name (look elsewhere)"
+    assert [cell.exit_status for cell in latest(tmp_path).values()] == [0, 0, 1, 2]
+    assert "ERROR: no kernel of that name (look elsewhere)" in said
+    assert "PASS     PASS     FAIL     ERROR" in said
+
+
+def test_the_merged_documents(tmp_path: Path) -> None:
+    matrix(tmp_path, BAD, LOST)
+    folder = tmp_path / "runs/latest"
+    document = json.loads((folder / "results.json").read_text())
+    assert (document["schema"], document["kind"], document["exit_status"]) == (1, "matrix", 2)
+    assert [cell["name"] for cell in document["cells"]] == ["good", "better", "bad", "lost"]
+    own = json.loads((folder / "cells/bad/results.json").read_text())
+    assert document["cells"][2]["result"] == own
+    assert document["cells"][3]["result"] is None
+    root = ElementTree.parse(folder / "junit.xml").getroot()
+    totals = [root.get(name) for name in ("tests", "failures", "errors")]
+    assert totals == ["7", "1", "1"]
+    assert {suite.get("name") for suite in root} == {
+        *("udmabuf_iov good", "udmabuf_iov better", "udmabuf_iov bad", "udmabuf_iov lost")
+    }
+
+
+def test_parse_judges_a_matrix_again(tmp_path: Path) -> None:
+    matrix(tmp_path, BAD, LOST)
+    folder = tmp_path / "runs/latest"
+    before = {path: path.read_bytes() for path in sorted(folder.rglob("*.json"))}
+    (folder / "cells/bad/results.json").unlink()
+    done = run("clean", tmp_path, "parse", str(folder))
+    assert done.returncode == 2
+    assert "2 of 4 cells passed, 1 of 4 cells failed, 1 of 4 cells could not be judged" in (
+        done.stdout
+    )
+    assert {path: path.read_bytes() for path in sorted(folder.rglob("*.json"))} == before
+
+
+def test_json_is_one_line_for_github(tmp_path: Path) -> None:
+    status, said = matrix(tmp_path, DEBUG, options=("--json", "--group=debug"))
+    assert status == 0
+    assert json.loads(said) == {
+        "include": [{"cell": "slow", "kernel": "fake/clean", "driver": "ours", "group": "debug"}]
+    }
+    assert said.count("\n") == 1
+    assert not (tmp_path / "runs").exists()
+
+
+def test_nothing_is_begun_with_a_bad_pattern(tmp_path: Path) -> None:
+    status, said = matrix(tmp_path, options=("nothing:*",))
+    assert status == 2
+    assert "no test matches 'nothing:*'" in said
+
+
+def test_changed_only_lets_verdicts_stand_while_their_inputs_do(tmp_path: Path) -> None:
+    matrix(tmp_path, BAD)
+    first = latest(tmp_path)
+    status, said = matrix(
+        tmp_path, BAD.replace("failing", "clean"), LOST, options=("--changed-only",)
+    )
+    assert status == 2, said
+    second = latest(tmp_path)
+
+    def nonce(cell: CellResult) -> str:
+        return str(json.loads((cell.folder / "manifest.json").read_text())["vms"][0]["nonce"])
+
+    assert nonce(second["good"]) == nonce(first["good"])
+    assert second["good"].folder != first["good"].folder
+    # Another kernel: the same inputs as another cell's, whose verdict it is.
+    assert second["bad"].exit_status == 0
+    assert second["lost"].exit_status == 2
+
+
+def test_red_stands_as_green_does(tmp_path: Path) -> None:
+    matrix(tmp_path, BAD)
+    status, _ = matrix(tmp_path, BAD, options=("--changed-only",))
+    assert status == 1
+
+
+def test_what_was_not_judged_is_run_again() -> None:
+    tests = (TestResult(id="s:f.t", status=Status.ERROR),)
+    result = RunResult(kernel="k", release=None, accelerator="tcg", vms=(), tests=tests)
+    cell = CellResult(
+        name="x", folder=Path("x"), result=result, error=None, seconds=1.0, inputs="same"
+    )
+    assert _by_inputs([cell]) == {}
+    red = replace(result, tests=(replace(tests[0], status=Status.FAIL),))
+    newest, older = replace(cell, result=red, name="new"), replace(cell, result=red, name="old")
+    assert _by_inputs([cell, newest, older]) == {"same": newest}
+    assert _by_inputs([replace(newest, inputs="")]) == {}
+
+
+def test_longest_first_by_the_last_run(tmp_path: Path) -> None:
+    matrix(tmp_path)
+    index = tmp_path / "runs/latest/matrix.json"
+    document = json.loads(index.read_text())
+    for cell, seconds in zip(document["cells"], (5.0, 50.0), strict=True):
+        cell["seconds"] = seconds
+    index.write_text(json.dumps(document))
+    _, said = matrix(tmp_path, BAD)
+    # One VM at a time, and what was never run comes first.
+    ended = [line.partition(":")[0] for line in said.splitlines() if line.endswith(" s)")]
+    assert ended == ["bad", "better", "good"]
+
+
+def test_ctrl_c_keeps_what_was_done_and_leaves_nothing_running(tmp_path: Path) -> None:
+    option = source(tmp_path, SILENT)
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.fakerun", "clean", tmp_path, option, "matrix"],
+        cwd=ROOT,
+        env={**os.environ, "FAKE_PATIENT": "1", "XDG_CACHE_HOME": str(tmp_path / "cache")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as harness:
+        assert harness.stdout is not None
+        # One VM at a time: while that of the silent one hangs, no other cell ends.
+        for line in harness.stdout:
+            if line.startswith("better:"):
+                break
+        results = tmp_path / "runs/latest/cells/silent/vm-1/results.ktap"
+        wait_until(lambda: results.exists() and b"suite" in results.read_bytes(), harness)
+        pids = descendants(harness.pid)
+        harness.send_signal(signal.SIGINT)
+        _, said = harness.communicate()
+    assert harness.returncode == 130
+    assert "interrupted, nothing is left running" in said
+    assert all(map(wait_gone, pids))
+    cells = latest(tmp_path)
+    assert cells["better"].exit_status == 0
+    assert cells["silent"].error == "interrupted"
+    assert json.loads((tmp_path / "runs/latest/results.json").read_text())["exit_status"] == 2
+
+
+CELLS = (
+    Cell(name="5.10", kernel="5.10"),
+    Cell(name="7.3", kernel="7.3"),
+    Cell(name="7.3+debug", kernel="7.3+debug", group="debug"),
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "groups", "expected"),
+    [
+        ((), (), ["5.10", "7.3"]),
+        (("7.*",), (), ["7.3", "7.3+debug"]),
+        ((), ("debug",), ["7.3+debug"]),
+        ((), ("*",), ["5.10", "7.3", "7.3+debug"]),
+        (("7.*",), ("default",), ["7.3"]),
+        (("7.3", "5.10"), (), ["5.10", "7.3"]),
+    ],
+)
+def test_choosing(names: tuple[str, ...], groups: tuple[str, ...], expected: list[str]) -> None:
+    chosen = choose(of(CELLS), names, groups)
+    assert [cell.name for cell in chosen] == expected
+
+
+def of(cells: tuple[Cell, ...]) -> Matrix:
+    return Matrix(default="7.3", series=(), mirrors=(), suites=(), profiles=(), cells=cells)
+
+
+@pytest.mark.parametrize(
+    ("names", "groups", "message"),
+    [
+        (("7.3", "6.6"), (), r"no cell is called '6\.6'"),
+        (("7.3+debug",), ("default",), r"no cell is called '7\.3\+debug'"),
+        ((), ("slow",), "no group of cells is called 'slow'"),
+    ],
+)
+def test_what_nothing_is_called(
+    names: tuple[str, ...], groups: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(NoCellError, match=message):
+        choose(of(CELLS), names, groups)
+
+
+def test_a_cell_that_wants_kvm_does_not_make_do_with_less() -> None:
+    kvm, tcg = Accelerator(kvm=True, why="probed"), Accelerator(kvm=False, why="no /dev/kvm")
+    cell = Cell(name="x", kernel="7.3")
+    assert _accelerator(cell, kvm) is kvm
+    assert _accelerator(replace(cell, accelerator="kvm"), kvm) is kvm
+    assert not _accelerator(replace(cell, accelerator="tcg"), kvm).kvm
+    assert _accelerator(replace(cell, accelerator="tcg"), tcg) is tcg
+    with pytest.raises(NoAcceleratorError, match=r"wants KVM.*no /dev/kvm"):
+        _accelerator(replace(cell, accelerator="kvm"), tcg)
+
+
+# Of a specification name and ids are asked for, no more.
+SPEC = cast(Spec, SimpleNamespace(name="s", ids=("a.one", "a.two", "b.one")))
+
+
+def test_a_cells_tests_and_those_asked_for() -> None:
+    assert narrow([SPEC], (), ()) == ()
+    assert narrow([SPEC], ("s:a.*",), ()) == ("s:a.*",)
+    assert narrow([SPEC], (), ("*.one",)) == ("*.one",)
+    assert narrow([SPEC], ("s:a.*",), ("*.one",)) == ("s:a.one",)
+    with pytest.raises(NoTestError, match=r"no test matches both 's:b\.\*' and '\*\.two'"):
+        narrow([SPEC], ("s:b.*",), ("*.two",))
+    with pytest.raises(NoTestError, match=r"no test matches 't:\*'"):
+        narrow([SPEC], (), ("t:*",))
+
+
+def test_earlier_runs_newest_first_and_what_is_broken_left_out(tmp_path: Path) -> None:
+    matrix(tmp_path)
+    first = (tmp_path / "runs/latest").resolve()
+    broken = tmp_path / "runs/20990101T000000Z-matrix"
+    broken.mkdir()
+    (broken / "matrix.json").write_text("{")
+    matrix(tmp_path)
+    second = (tmp_path / "runs/latest").resolve()
+    found = [cell.folder for cell in known_cells(tmp_path / "runs")]
+    assert [path.parents[1] for path in found] == [second, second, first, first]
+
+
+def take(
+    room: Room, vms: int, memory: int, *, entered: threading.Event, leave: threading.Event
+) -> threading.Thread:
+    def body() -> None:
+        with room.taken(vms=vms, memory=memory):
+            entered.set()
+            assert leave.wait(60)
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    return thread
+
+
+@pytest.mark.parametrize(
+    ("capacity", "second"),
+    [
+        (Capacity(vms=1, memory=9999), 1024),
+        (Capacity(vms=9, memory=3000), 1024),
+    ],
+)
+def test_cores_and_memory_both_limit_what_runs(capacity: Capacity, second: int) -> None:
+    room = Room(capacity)
+    first_in, second_in, leave = threading.Event(), threading.Event(), threading.Event()
+    # Larger than all there is: alone.
+    first = take(room, 2, 4096, entered=first_in, leave=leave)
+    assert first_in.wait(60)
+    other = take(room, 1, second, entered=second_in, leave=leave)
+    assert not second_in.wait(0.2)
+    leave.set()
+    assert second_in.wait(60)
+    first.join()
+    other.join()
+
+
+def test_what_fits_runs_at_once() -> None:
+    room = Room(Capacity(vms=2, memory=3072))
+    leave = threading.Event()
+    events = [threading.Event(), threading.Event()]
+    threads = [take(room, 1, 1024, entered=event, leave=leave) for event in events]
+    assert all(event.wait(60) for event in events)
+    leave.set()
+    for thread in threads:
+        thread.join()
+
+
+def test_a_closed_room_turns_away_those_who_wait() -> None:
+    room = Room(Capacity(vms=1, memory=9999))
+    errors: list[LeashError] = []
+
+    def wait() -> None:
+        try:
+            with room.taken(vms=1, memory=1):
+                pass
+        except LeashError as error:
+            errors.append(error)
+
+    with room.taken(vms=1, memory=1):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        room.close()
+        thread.join(60)
+    assert len(errors) == 1
