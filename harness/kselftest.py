@@ -63,6 +63,15 @@ class SelftestBuild:
     cached: int
 
     @property
+    def sha256(self) -> str:
+        """Hash of what all suites were compiled from, and by what.
+
+        Not of the programs: their debug info has the paths of the machine that built them.
+        """
+        keys = "\n".join(suite.binary.parent.name for suite in self.suites)
+        return hashlib.sha256(keys.encode()).hexdigest()
+
+    @property
     def full_ids(self) -> tuple[str, ...]:
         """`suite:id` of every test, in the order of running."""
         return tuple(id for suite in self.suites for id in suite.full_ids)

@@ -378,6 +378,7 @@ def _manifest(
         expected=tuple(id_ for suite in suites for id_ in suite.full_ids),
         extra=(
             *((f"{ko.stem}_sha256", hashlib.sha256(ko.read_bytes()).hexdigest()) for ko in modules),
+            ("tests_sha256", ready.selftests.sha256),
             ("memory_mib", str(config.memory)),
             ("cpus", str(config.cpus)),
         ),
