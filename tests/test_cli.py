@@ -111,6 +111,7 @@ def test_manifest_has_what_a_reviewer_needs(tmp_path: Path) -> None:
     assert vm["planned"] == manifest["expected"]
     assert "initcall_blacklist=udmabuf_dev_init" in vm["argv"]
     assert manifest["extra"]["udmabuf_iov_sha256"]
+    assert manifest["extra"]["tests_sha256"]
     assert vm["end"]["exit"] == "clean"
 
 

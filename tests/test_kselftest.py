@@ -134,9 +134,13 @@ def test_the_cache_is_by_content(source: Path, tmp_path: Path) -> None:
     again = build_in(source, cache)
     assert (first.cached, again.cached) == (0, 1)
     assert again.suites == first.suites
+    elsewhere = build_in(source, tmp_path / "elsewhere")
+    assert elsewhere.sha256 == first.sha256
     header = source / "selftests" / "include" / "kselftest_harness.h"
     header.write_text(header.read_text() + "\n")
-    assert build_in(source, cache).cached == 0
+    changed = build_in(source, cache)
+    assert changed.cached == 0
+    assert changed.sha256 != first.sha256
     template = source / "selftests" / "templates" / "suite.c.j2"
     template.write_text(TEMPLATE.replace("0,", "-1,"))
     assert build_in(source, cache).cached == 0
