@@ -169,7 +169,7 @@ class KernelStore:
         if split_profile(name) is None:
             raise UnknownProfileError(
                 f"{name}: no profile, so nothing to build",
-                hint=f"such as {name}+{self.profiles[0]}; the profiles: {', '.join(self.profiles)}",
+                hint=f"{name}+PROFILE; the profiles: {', '.join(self.profiles)}",
             )
         return self.fetch(name)
 
