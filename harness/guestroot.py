@@ -29,10 +29,22 @@ class GuestRootError(HarnessError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """A module for the guest to insmod, with its parameters ("device_name=udmabuf")."""
+    """A module for the guest to insmod.
+
+    Attributes:
+        ko: the file.
+        parameters: such as "device_name=udmabuf".
+        watched: whether no test may leave a user of it behind.
+    """
 
     ko: Path
     parameters: tuple[str, ...] = ()
+    watched: bool = True
+
+    @property
+    def verb(self) -> str:
+        """What the plan calls it."""
+        return "module" if self.watched else "support"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +73,7 @@ class Plan:
     def text(self) -> str:
         """The plan file that `guest/run-tests` reads."""
         lines = [f"nonce {self.nonce}"]
-        lines += [" ".join(("module", load.ko.name, *load.parameters)) for load in self.loads]
+        lines += [" ".join((load.verb, load.ko.name, *load.parameters)) for load in self.loads]
         for suite in self.suites:
             words = (word for id_ in suite.ids for word in ("-r", id_))
             lines.append(" ".join(("suite", suite.name, *words)))

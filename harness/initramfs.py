@@ -11,6 +11,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.guestmodules import module_files, unpacked
 from harness.guestroot import GuestRootError, find_busybox
 from harness.kernel import Kernel
 from harness.run import Spawner
@@ -55,7 +56,7 @@ def make_initramfs(kernel: Kernel, *, reseed: Path, spawner: Spawner) -> bytes:
     busybox = find_busybox(spawner)
     applets = spawner.run([busybox, "--list"], deadline=10).output.split()
     try:
-        modules = [(path.name.removesuffix(".xz"), path) for path in _modules(kernel)]
+        modules = [(path.name.removesuffix(".xz"), path) for path in module_files(kernel, _MODULES)]
         entries = [
             *(Entry(name=name, mode=stat.S_IFDIR | 0o755) for name in sorted(_FOLDERS)),
             Entry(name="sbin", mode=stat.S_IFLNK | 0o777, data=b"bin"),
@@ -73,7 +74,7 @@ def make_initramfs(kernel: Kernel, *, reseed: Path, spawner: Spawner) -> bytes:
                 data="".join(f"{name}\n" for name, _ in modules).encode(),
             ),
             *(
-                Entry(name=f"snapshot/{name}", mode=stat.S_IFREG | 0o644, data=_unpacked(path))
+                Entry(name=f"snapshot/{name}", mode=stat.S_IFREG | 0o644, data=unpacked(path))
                 for name, path in modules
             ),
         ]
@@ -97,42 +98,3 @@ def newc(entries: list[Entry]) -> bytes:
         archive += bytes(-len(archive) % 4) + entry.data
         archive += bytes(-len(archive) % 4)
     return bytes(archive)
-
-
-def _modules(kernel: Kernel) -> list[Path]:
-    """Return the files of the modules to insert, each after those that it depends on."""
-    index = kernel.moddir / "modules.dep" if kernel.moddir else None
-    if index is None or not index.is_file():
-        return []
-    depends: dict[str, list[str]] = {}
-    for line in index.read_text().splitlines():
-        file, _, needs = line.partition(":")
-        depends[_name(file)] = [file, *map(_name, needs.split())]
-    order: dict[str, Path] = {}
-
-    def add(name: str) -> None:
-        if name in order or name not in depends:
-            return
-        file, *needs = depends[name]
-        for need in needs:
-            add(need)
-        order[name] = _present(index.parent / file)
-
-    for name in _MODULES:
-        add(name)
-    return list(order.values())
-
-
-def _name(file: str) -> str:
-    return file.rpartition("/")[2].partition(".")[0].replace("-", "_")
-
-
-def _present(file: Path) -> Path:
-    """Return the file, or its unpacked twin: the kernel store unpacks some after depmod has run."""
-    twin = file.with_suffix("")
-    return twin if file.suffix == ".xz" and not file.exists() and twin.exists() else file
-
-
-def _unpacked(file: Path) -> bytes:
-    data = file.read_bytes()
-    return lzma.decompress(data) if file.suffix == ".xz" else data

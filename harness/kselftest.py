@@ -38,7 +38,8 @@ class Suite:
         binary: the static program.
         source: the generated C that it was compiled from.
         ids: `fixture.variant.test`, in the order of running.
-        modules: kernel modules that it wants beside the driver.
+        modules: our modules that it wants beside the driver.
+        kernel_modules: those of the guest's kernel that it wants, with parameters behind them.
         cmdline: words that the guest's kernel command line needs.
     """
 
@@ -48,6 +49,7 @@ class Suite:
     ids: tuple[str, ...]
     modules: tuple[str, ...]
     cmdline: tuple[str, ...]
+    kernel_modules: tuple[str, ...] = ()
 
     @property
     def full_ids(self) -> tuple[str, ...]:
@@ -259,6 +261,7 @@ def _suite(job: _Job) -> Suite:
         ids=_read_ids(spec, job.folder),
         modules=spec.modules,
         cmdline=spec.cmdline,
+        kernel_modules=spec.kernel_modules,
     )
 
 

@@ -18,6 +18,7 @@ from harness.capacity import MOST_JOBS, default_jobs
 from harness.cell import load_cells
 from harness.decode import DebugObject, Decoder
 from harness.errors import HarnessError
+from harness.guestmodules import kernel_loads
 from harness.guestroot import Load, Plan
 from harness.kernel import Kernel
 from harness.kernels import KernelStore
@@ -248,6 +249,7 @@ def trial(
             loads=tuple(Load(ko=ko) for ko in modules),
             boot=_boot(place, spawner, cold=options.cold),
             leash=leash,
+            kernel_loads=partial(kernel_loads, ready.kernel, cache=place.cache),
             on_line=hear,
             most=options.more,
         )

@@ -57,6 +57,7 @@ class Session:
         loads: modules for each guest.
         boot: runs one VM.
         leash: holds what ``boot`` starts; pulled when this thread is interrupted.
+        kernel_loads: finds what suites want of the guest's own kernel.
         on_line: called with each line of every results channel.
         most: VMs that the run may take beyond one a lane.
     """
@@ -70,6 +71,7 @@ class Session:
         loads: tuple[Load, ...],
         boot: Boot,
         leash: Leash,
+        kernel_loads: Callable[[Sequence[str]], tuple[Load, ...]] = lambda wanted: (),
         on_line: Callable[[bytes], None] = lambda line: None,
         most: int = MORE,
     ) -> None:
@@ -77,6 +79,7 @@ class Session:
         self._manifest = manifest
         self._config = config
         self._loads = loads
+        self._kernel_loads = kernel_loads
         self._boot = boot
         self._leash = leash
         self._on_line = on_line
@@ -144,11 +147,13 @@ class Session:
         """Run one VM for these tests; return its number, its end, and the tests it is done with."""
         config = replace(self._config, cmdline=(*self._config.cmdline, *lane.cmdline))
         run = VmRun(nonce=secrets.token_hex(16), planned=tuple(ids), cmdline=config.cmdline)
-        plan = Plan(
-            nonce=run.nonce,
-            loads=self._loads,
-            suites=tuple(_suite_runs(lane.suites, frozenset(ids))),
+        suites = tuple(_suite_runs(lane.suites, frozenset(ids)))
+        names = {suite.name for suite in suites}
+        wanted = (
+            word for suite in lane.suites if suite.name in names for word in suite.kernel_modules
         )
+        loads = (*self._kernel_loads(tuple(dict.fromkeys(wanted))), *self._loads)
+        plan = Plan(nonce=run.nonce, loads=loads, suites=suites)
         number = self._record(None, run)
         folder = vm_folder(self._folder, number)
         folder.mkdir()

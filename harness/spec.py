@@ -97,6 +97,8 @@ class Spec:
         doc: what the suite is about, one paragraph.
         template: file in selftests/templates/.
         modules: kernel modules that the suite wants beside the driver.
+        kernel_modules: modules of the guest's own kernel, with parameters behind them. Where it
+            has none of that name, the tests skip themselves.
         cmdline: words that the guest's kernel command line needs.
         export: whether it goes upstream, but for what is ``ours`` in it.
         fixtures: in order of running.
@@ -107,6 +109,7 @@ class Spec:
     doc: str
     template: str
     modules: tuple[str, ...]
+    kernel_modules: tuple[str, ...]
     cmdline: tuple[str, ...]
     export: bool
     fixtures: tuple[Fixture, ...]
@@ -157,6 +160,7 @@ def load_spec(path: Path, layouts: Mapping[str, str]) -> Spec:
         doc=table.text("doc"),
         template=table.text("template"),
         modules=table.texts("modules"),
+        kernel_modules=table.texts("kernel_modules"),
         cmdline=table.texts("cmdline"),
         export=table.flag("export"),
         fixtures=tuple(_fixture(fixture, layouts) for fixture in table.tables("fixture")),

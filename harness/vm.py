@@ -39,8 +39,8 @@ _CMDLINE = (
 _TCG_CPU = "-cpu max,erms=off,fsrm=off"
 # A kernel that is told to use an IOMMU gets one, and a device behind it that does nothing by itself
 # (our importer's, selftests/modules): platform devices never are behind one. Interrupts stay as
-# they are: remapping them would take another interrupt controller. The disk controller, which has no
-# disk, would refuse to be restored: it looks for its buffers while nothing is mapped yet.
+# they are: remapping them would take another interrupt controller. The disk controller, which has
+# no disk, would refuse to be restored: it looks for its buffers while nothing is mapped yet.
 _IOMMU = "intel_iommu=on"
 _IOMMU_MACHINE = ("-machine sata=off", "-device intel-iommu,intremap=off", "-device edu")
 
