@@ -7,7 +7,7 @@ VENV := .venv
 HARNESS := $(VENV)/bin/harness
 ARGS ?=
 
-.PHONY: help check mutants test test-slow lint bench kernels clean deps-check deps-test deps-lint
+.PHONY: help check matrix mutants test test-slow lint bench kernels clean deps-check deps-test deps-lint
 .DEFAULT_GOAL := help
 
 help:
@@ -16,6 +16,11 @@ help:
 #: make check     build the driver, boot it in a VM, run the kselftests   (ARGS='--kernel 6.1')
 check: $(VENV)/check.stamp
 	@$(HARNESS) check $(ARGS)
+
+#: make matrix    the same on every kernel of kconfigs/matrix.toml, and what differs
+#:                                           (ARGS='--changed-only', ARGS='--baseline origin/main')
+matrix: $(VENV)/check.stamp
+	@$(HARNESS) matrix $(ARGS)
 
 #: make mutants   break the driver on purpose, in each way we know of: do the tests see it?
 #:                                                                       (ARGS='--quick')
