@@ -38,8 +38,12 @@ _OS_HINTS = {
 }
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM or SIGHUP: unwinds like Ctrl-C, so that everything is cleaned up."""
+class _Output(Console):
+    """What the reader sees, as long as there is one."""
+
+    def on_broken_pipe(self) -> None:
+        """Say that there is none; rich would exit with status 1, which is a verdict."""
+        raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
 
 
 def _child_environment(environ: Mapping[str, str]) -> dict[str, str]:
@@ -50,8 +54,14 @@ def _child_environment(environ: Mapping[str, str]) -> dict[str, str]:
     return {"PATH": os.pathsep.join(path), "LANG": "C.UTF-8", **passed}
 
 
+# Other signals than Ctrl-C's. What unwinds does not tell: watchfiles makes its own of any.
+_terminated: list[str] = []
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    raise _Terminated(signal.Signals(number).name)
+    """Unwind like Ctrl-C, so that everything is cleaned up."""
+    _terminated.append(signal.Signals(number).name)
+    raise KeyboardInterrupt
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -65,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Ctrl-C is the shell's to block: nohup and background jobs of scripts keep it ignored.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
-    console = Console(soft_wrap=True, emoji=False)
+    console = _Output(soft_wrap=True, emoji=False)
     try:
         place = Place(
             source=arguments.source.absolute(),
@@ -78,9 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except HarnessError as error:
         _complain(error)
         return 2
-    except KeyboardInterrupt as interrupt:
+    except KeyboardInterrupt:
         print("harness: interrupted, nothing is left running", file=sys.stderr)
-        return 143 if isinstance(interrupt, _Terminated) else 130
+        return 143 if _terminated else 130
     except BrokenPipeError:
         # The reader of our output has gone; there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -214,6 +214,27 @@ def test_watch_checks_again_on_save_and_shows_what_changed(tmp_path: Path) -> No
     assert harness.returncode == 130, complaint
 
 
+def test_watch_ended_by_sigterm(tmp_path: Path) -> None:
+    for name in ("module", "selftests"):
+        (tmp_path / "checkout" / name).mkdir(parents=True)
+    shutil.copytree(ROOT / "kconfigs", tmp_path / "checkout/kconfigs")
+    fake = [sys.executable, "-m", "tests.fakerun", "clean", str(tmp_path)]
+    with subprocess.Popen(
+        [*fake, "--source", str(tmp_path / "checkout"), "watch"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as harness:
+        assert harness.stdout is not None
+        read_until(harness.stdout, "run: ")
+        # It is asleep in the watcher, which is not ours, as nearly always.
+        harness.send_signal(signal.SIGTERM)
+        assert harness.stderr is not None
+        complaint = harness.stderr.read()
+    assert harness.returncode == 143, complaint
+
+
 def read_until(stream: IO[str], start: str) -> str:
     """Read lines up to one that starts so."""
     said = ""
@@ -222,6 +243,28 @@ def read_until(stream: IO[str], start: str) -> str:
         if line.startswith(start):
             return said
     raise AssertionError(said)
+
+
+@pytest.mark.parametrize("command", ["check", "watch"])
+def test_a_reader_who_leaves_gets_no_verdict(command: str, tmp_path: Path) -> None:
+    """Rich exits with status 1 where a pipe is broken."""
+    source = tmp_path / "checkout"
+    for name in ("module", "selftests"):
+        (source / name).mkdir(parents=True)
+    shutil.copytree(ROOT / "kconfigs", source / "kconfigs")
+    fake = [sys.executable, "-m", "tests.fakerun", "clean", str(tmp_path)]
+    with subprocess.Popen(
+        [*fake, "--source", str(source), command],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as harness:
+        assert harness.stdout is not None
+        harness.stdout.close()
+        assert harness.stderr is not None
+        complaint = harness.stderr.read()
+    assert (harness.returncode, complaint) == (2, "")
 
 
 def test_a_run_folder_without_space_is_one_line(tmp_path: Path) -> None:
