@@ -193,26 +193,32 @@ class Bench:
     def _trial(
         self, place: Place, driver: ModuleBuild, suites: Sequence[Suite], name: str
     ) -> RunResult:
-        """Run tests on a driver and judge them; of a mutant, until one is red.
+        """Run tests on a driver until one is red, and judge them.
 
         Raises:
             HarnessError: the run could not be made.
         """
         selftests = replace(self.ready.selftests, suites=tuple(suites))
         ready = replace(self.ready, driver=driver, selftests=selftests)
-        place = replace(place, runs=self._folder(place, name))
-        trial = partial(runner.trial, place, ready)
-        if driver is self.ready.driver:
-            with self.vms:
-                return rejudge(trial(Options(jobs=1)))
-        leash = place.spawner.leash
+        leash = Leash(place.spawner.leash)
+        spawner = replace(place.spawner, leash=leash)
+        place = replace(place, runs=self._folder(place, name), spawner=spawner)
+        red = threading.Event()
 
         def stop(line: bytes) -> None:
-            if leash is not None and not self.all_tests and _is_red(line):
-                leash.kill()
+            if not self.all_tests and _is_red(line):
+                red.set()
+                leash.pull()
 
         with self.vms:
-            return rejudge(trial(Options(jobs=1, more=_MORE), on_line=stop))
+            try:
+                folder = runner.trial(place, ready, Options(jobs=1, more=_MORE), on_line=stop)
+            except LeashError:
+                if not red.is_set():
+                    raise
+                # It was getting another VM ready.
+                folder = place.runs / "latest"
+        return rejudge(folder)
 
     def _folder(self, place: Place, name: str) -> Path:
         return place.runs / "mutants" / name

@@ -75,12 +75,22 @@ class LeashError(HarnessError):
 
 
 class Leash:
-    """Ends the commands of other threads, for the one that is interrupted while they run."""
+    """Ends the commands of other threads, for the one that is interrupted while they run.
 
-    def __init__(self) -> None:
+    Args:
+        longer: a leash that holds what this one does, and more.
+    """
+
+    def __init__(self, longer: "Leash | None" = None) -> None:
         self._lock = threading.Lock()
         self._held: set[subprocess.Popen[bytes]] = set()
-        self.pulled = False
+        self._pulled = False
+        self._longer = longer
+
+    @property
+    def pulled(self) -> bool:
+        """Whether this one or a longer one was pulled."""
+        return self._pulled or (self._longer is not None and self._longer.pulled)
 
     @contextmanager
     def holding(self, process: subprocess.Popen[bytes]) -> Iterator[None]:
@@ -94,14 +104,15 @@ class Leash:
                 raise LeashError("interrupted")
             self._held.add(process)
         try:
-            yield
+            with self._longer.holding(process) if self._longer else nullcontext():
+                yield
         finally:
             with self._lock:
                 self._held.discard(process)
 
     def pull(self) -> None:
         """Kill every command that is held; none that is started from now on lives."""
-        self.pulled = True
+        self._pulled = True
         self.kill()
 
     def kill(self) -> None:

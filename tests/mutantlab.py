@@ -37,9 +37,10 @@ class Lab:
     errors: dict[str, Exception] = field(default_factory=dict)
     runs: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     during: Callable[[str, Place], None] = lambda word, place: None
+    after: Callable[[str, Path], None] = lambda word, folder: None
     built: list[str] = field(default_factory=list)
     results: list[bytes] = field(default_factory=list)
-    heard: list[bytes] = field(default_factory=list)
+    heard: list[tuple[str, bytes]] = field(default_factory=list)
 
     def mutant(
         self, name: str, expect: str = "mmap:*", bug: str = "own", more: str = "", file: str = "a.c"
@@ -70,9 +71,12 @@ class Lab:
         word = ready.driver.ko.stem
         ids = ready.selftests.full_ids
         self.runs.append((word, ids))
+        leash = place.spawner.leash
+        assert leash is not None
         for line in self.results:
-            self.heard.append(line)
-            on_line(line)
+            if not leash.pulled:
+                self.heard.append((word, line))
+                on_line(line)
         self.during(word, place)
         if word in self.errors:
             raise self.errors[word]
@@ -93,6 +97,7 @@ class Lab:
             tests=tuple(tests),
         )
         (folder / "results.json").write_text(result.to_json())
+        self.after(word, folder)
         return folder
 
     def ran(self) -> list[tuple[str, tuple[str, ...]]]:

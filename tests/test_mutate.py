@@ -15,7 +15,7 @@ from harness.mutate import Choice
 from harness.mutation import Mutation
 from harness.place import Place
 from harness.results import Status
-from harness.run import Leash, LeashError
+from harness.run import LeashError
 from tests.mutantlab import Lab, make_lab
 
 
@@ -258,16 +258,28 @@ def test_state_survives_a_torn_file(tmp_path: Path) -> None:
     assert state.load("key", {"a": "1"}) is None
 
 
-def test_the_first_red_test_ends_the_vm(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("ready", [False, True])
+def test_the_first_red_test_ends_the_vms(lab: Lab, ready: bool) -> None:
     lab.mutant("one")
     lab.says["one"] = {"mmap:map.content": Status.FAIL}
-    lab.results = [b"ok 1 map.past_end", b"not ok 2 a # SKIP", b"# not ok 3 b", b"not ok 4 map"]
-    killed: list[int] = []
-    monkeypatch.setattr(Leash, "kill", lambda leash: killed.append(len(lab.heard)))
+    lab.results = [b"ok 1 a", b"not ok 2 b # SKIP", b"# not ok 3 c", b"not ok 4 d", b"ok 5 e"]
+
+    def after(word: str, folder: Path) -> None:
+        (folder.parent / "latest").symlink_to(folder.name)
+        if ready and word == "one":
+            raise LeashError("the next VM was getting ready")
+
+    lab.after = after
     assert lab.mutate() == 0
-    assert killed == [8], "of the mutant's, and not of the control's"
-    assert lab.mutate(fresh=True, all_tests=True) == 0
-    assert killed == [8]
+    assert [line for word, line in lab.heard if word == "one"] == lab.results[:4]
+
+
+def test_all_tests_run_to_the_end(lab: Lab) -> None:
+    lab.mutant("one")
+    lab.says["one"] = {"mmap:map.content": Status.FAIL}
+    lab.results = [b"not ok 1 a", b"ok 2 b"]
+    assert lab.mutate(all_tests=True) == 0
+    assert [line for word, line in lab.heard if word == "one"] == lab.results * 2
 
 
 def test_a_lost_vm_has_a_second_chance(lab: Lab) -> None:

@@ -116,6 +116,20 @@ def test_a_leash_ends_the_commands_of_other_threads() -> None:
         pass
 
 
+def test_a_longer_leash_holds_what_shorter_ones_do() -> None:
+    longer = Leash()
+    first, second = Leash(longer), Leash(longer)
+    spawners = [replace(SPAWNER, leash=leash) for leash in (first, second)]
+    with spawners[0].spawn(["sleep", "1000"]) as one, spawners[1].spawn(["sleep", "1000"]) as two:
+        first.pull()
+        assert one.wait(timeout=30) == -signal.SIGKILL
+        assert two.poll() is None
+        assert (longer.pulled, first.pulled, second.pulled) == (False, True, False)
+        longer.pull()
+        assert two.wait(timeout=30) == -signal.SIGKILL
+    assert second.pulled
+
+
 def test_log_has_the_command_line(tmp_path: Path) -> None:
     log = tmp_path / "commands.log"
     Spawner(env=SPAWNER.env, log=log).run(["echo", "two words"], deadline=10)
