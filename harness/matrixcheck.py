@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-"""`harness matrix`: run cells, print them, and keep what there is to compare with."""
+"""`harness matrix`: run cells, print and report them, and keep what there is to compare with."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +11,7 @@ from harness.matrix import Cell
 from harness.matrixrun import BASE, MatrixOptions, known_cells, run_matrix
 from harness.matrixtable import print_matrix, print_news
 from harness.place import Place
+from harness.reporting import write_reports
 from harness.results import RunResult
 from harness.rundir import new_run, rejudge
 
@@ -41,6 +42,7 @@ def check_matrix(
     results = run_matrix(place, cells, options, folder=folder, known=known)
     console = place.progress.console
     print_matrix(results, folder, console, seconds=monotonic() - start, verbose=verbose)
+    write_reports(place, folder)
     return merged.exit_status(results)
 
 
@@ -92,6 +94,7 @@ def parse_matrix(place: Place, folder: Path, *, verbose: bool = False) -> int:
     save_cells(folder, cells, started=started)
     merged.save_merged(folder, cells, started=started)
     print_matrix(cells, folder, place.progress.console, verbose=verbose)
+    write_reports(place, folder)
     return merged.exit_status(cells)
 
 
