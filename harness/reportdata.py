@@ -28,7 +28,9 @@ _ROOM = 4 << 20
 
 # Files of a run that a reader may want, if they are there.
 _FILES = ("junit.xml", "results.json", "manifest.json", "commands.log")
-COVERAGE = "coverage/index.html"
+_COVERAGE = "coverage"
+# Links to what is in there, where it has no front page.
+_MOST_LINKS = 30
 
 
 def gather(
@@ -108,7 +110,6 @@ def _cell(folder: Path, cell: CellResult) -> Cell:
     files = [cell.folder / name for name in _FILES]
     for number in range(1, 1 + (len(cell.result.vms) if cell.result else 0)):
         files += [vm_folder(cell.folder, number) / name for name in (CONSOLE, RESULTS, "vng.log")]
-    coverage = cell.folder / COVERAGE
     return Cell(
         name=cell.name,
         seconds=cell.seconds,
@@ -118,8 +119,16 @@ def _cell(folder: Path, cell: CellResult) -> Cell:
         record=record,
         again=again(_own(folder, cell, manifest), cell.name),
         links=tuple(_link(folder, path, cell.folder) for path in files if path.is_file()),
-        coverage=_link(folder, coverage, cell.folder) if coverage.is_file() else None,
+        coverage=tuple(_link(folder, path, cell.folder) for path in _coverage(cell.folder)),
     )
+
+
+def _coverage(run: Path) -> list[Path]:
+    """Return the front page of a run's coverage report, or what there is of it without one."""
+    folder = run / _COVERAGE
+    if (folder / "index.html").is_file():
+        return [folder / "index.html"]
+    return sorted(path for path in folder.glob("*") if path.is_file())[:_MOST_LINKS]
 
 
 def _own(folder: Path, cell: CellResult, manifest: Manifest | None) -> Manifest | None:

@@ -31,7 +31,7 @@ class Cell:
         record: of the history; None without a manifest.
         again: the command that runs all of it again.
         links: its files.
-        coverage: where its coverage report is; None without.
+        coverage: of its coverage report; empty without.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Cell:
     record: Record | None
     again: str
     links: tuple[Link, ...]
-    coverage: Link | None
+    coverage: tuple[Link, ...]
 
     @property
     def verdict(self) -> str:

@@ -178,6 +178,14 @@ def test_every_link_leads_somewhere(tmp_path: Path) -> None:
     assert not any(re.search("[ ?]|.#", one) for one in targets)
 
 
+def test_coverage_without_a_front_page(tmp_path: Path) -> None:
+    one = cell(tmp_path, run(*passed()))
+    (one.folder / "coverage").mkdir()
+    (one.folder / "coverage/main.c.gcov").write_text("")
+    text = text_of(tmp_path, one)
+    assert '<a href="cells/6.12/coverage/main.c.gcov">coverage/main.c.gcov</a>' in text
+
+
 def test_a_cell_that_could_not_be_run(tmp_path: Path) -> None:
     cells = cell(tmp_path, None, name="7.3"), cell(tmp_path, run(*passed()))
     text = text_of(tmp_path, *cells)
