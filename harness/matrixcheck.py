@@ -39,7 +39,7 @@ def check_matrix(
     start = monotonic()
     known = tuple(known_cells(place.runs)) if changed_only else ()
     folder = new_run(place.runs, "matrix")
-    results = run_matrix(place, cells, options, folder=folder, known=known)
+    results = run_matrix(place, cells, options, folder=folder, before=known)
     console = place.progress.console
     print_matrix(results, folder, console, seconds=monotonic() - start, verbose=verbose)
     write_reports(place, folder)
@@ -74,9 +74,9 @@ def compare_matrix(
     folder = new_run(place.runs, "matrix")
     with baseline.checked_out(place, revision) as old:
         place.progress.note(f"{revision}:")
-        before = run_matrix(old, cells, options, folder=folder / BASE, known=known)
+        before = run_matrix(old, cells, options, folder=folder / BASE, before=known)
     place.progress.note("now:")
-    now = run_matrix(place, cells, options, folder=folder, known=known if changed_only else ())
+    now = run_matrix(place, cells, options, folder=folder, before=known if changed_only else ())
     print_news(now, before, folder, place.progress.console, verbose=verbose)
     return baseline.exit_status(now, before)
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
-from harness import runner
+from harness import known, runner
 from harness.accel import Accelerator
 from harness.board import Board
 from harness.capacity import MOST_JOBS, Capacity, Room, host_capacity
@@ -27,6 +27,7 @@ from harness.matrix import DEFAULT_GROUP, Cell, Matrix
 from harness.matrixtable import cell_words
 from harness.merged import save_merged
 from harness.place import Place
+from harness.results import RunResult
 from harness.run import Leash, LeashError
 from harness.rundir import rejudge
 from harness.selection import narrow
@@ -98,7 +99,7 @@ def run_matrix(
     options: MatrixOptions,
     *,
     folder: Path,
-    known: Iterable[CellResult] = (),
+    before: Iterable[CellResult] = (),
 ) -> tuple[CellResult, ...]:
     """Run cells, as many at a time as cores and memory allow, those first that took longest.
 
@@ -110,7 +111,7 @@ def run_matrix(
         cells: at least one.
         options: how.
         folder: takes the matrix run; made where it is missing.
-        known: verdicts that stand for a cell whose inputs are still those: it is not run again.
+        before: verdicts that stand for a cell whose inputs are still those: it is not run again.
 
     Raises:
         KeyboardInterrupt: Ctrl-C; nothing is left running.
@@ -128,7 +129,7 @@ def run_matrix(
         options=options,
         tests=tests,
         patterns=patterns,
-        known=_by_inputs(known),
+        known=_by_inputs(before),
         last=_last(place.runs, patterns),
     )
     return crew.run()
@@ -266,9 +267,9 @@ class _Crew:
         ready = replace(ready, accelerator=_accelerator(cell, ready.accelerator))
         inputs = hash_inputs(place, ready, options)
         folder = self._own(cell)
-        if (known := self.known.get(inputs)) is not None:
-            shutil.copytree(known.folder, folder)
-            return replace(known, name=cell.name, folder=folder)
+        if (before := self.known.get(inputs)) is not None:
+            shutil.copytree(before.folder, folder)
+            return replace(before, name=cell.name, folder=folder)
         with ExitStack() as stack:
             waited = monotonic()
             with place.progress.phase("waiting for its turn"):
@@ -278,6 +279,7 @@ class _Crew:
             runner.trial(place, ready, options, folder=folder)
         with place.progress.phase("judging"):
             result = rejudge(folder, runner.decoder(place, folder))
+            as_known = _as_known(place, result) if cell.builtin else None
         return CellResult(
             name=cell.name,
             folder=folder,
@@ -285,6 +287,7 @@ class _Crew:
             error=None,
             seconds=monotonic() - start,
             inputs=inputs,
+            as_known=as_known,
         )
 
     def _options(self, cell: Cell, lanes: int) -> runner.Options:
@@ -299,6 +302,16 @@ class _Crew:
             memory=cell.memory,
             seconds=before.test_seconds if before is not None else {},
         )
+
+
+def _as_known(place: Place, result: RunResult) -> bool:
+    """Tell whether mainline's driver did what is known of it; a difference is printed."""
+    if result.release is None:
+        return False
+    comparison = known.compare(result.tests, known.of_checkout(place.source), result.release)
+    for line in known.differences(comparison):
+        place.progress.note(line)
+    return comparison.exit_status == 0
 
 
 def _accelerator(cell: Cell, found: Accelerator) -> Accelerator:

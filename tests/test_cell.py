@@ -41,6 +41,25 @@ def test_the_round_trip(tmp_path: Path) -> None:
     assert [one.exit_status for one in cells] == [0, 2, 1]
 
 
+@pytest.mark.parametrize(
+    ("statuses", "as_known", "expected"),
+    [
+        ([Status.FAIL], None, 1),
+        ([Status.FAIL], True, 0),
+        ([Status.FAIL], False, 1),
+        ([Status.PASS], False, 1),
+        ([Status.FAIL, Status.CRASHED], True, 2),
+    ],
+)
+def test_mainlines_driver_need_not_pass_but_do_what_is_known(
+    tmp_path: Path, statuses: list[Status], as_known: bool | None, expected: int
+) -> None:
+    made = replace(cell(tmp_path, "builtin", run(*statuses)), as_known=as_known)
+    save_cells(tmp_path, [made], started=STARTED)
+    assert load_cells(tmp_path) == (made,)
+    assert made.exit_status == expected
+
+
 def test_a_run_is_a_matrix_of_one(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(run(Status.FAIL).to_json())
     (one,) = load_cells(tmp_path)
