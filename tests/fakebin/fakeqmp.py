@@ -87,6 +87,8 @@ class Monitor:
                     self._event("MIGRATION", {"status": "completed"})
                 if message["execute"] == "migrate-incoming":
                     self.loading.set()
+                if message["execute"] == "quit":
+                    break
         except OSError:
             # The harness has let go.
             pass
