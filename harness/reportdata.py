@@ -6,6 +6,7 @@ import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -52,7 +53,7 @@ def gather(
         HarnessError: a file is there, but cannot be read.
     """
     all_cells = tuple(_cell(folder, cell) for cell in cells)
-    judged = [(cell.name, cell.result) for cell in all_cells if cell.result is not None]
+    judged = [(cell.name, cell.result) for cell in all_cells if cell.result and not cell.as_known]
     groups = tuple(_Details(folder, cells, all_cells, history, specs).groups(find_causes(judged)))
     anchors = {(one.cell, one.test.id): one.anchor for group in groups for one in group.details}
     rows = list(_rows(all_cells, anchors))
@@ -107,12 +108,15 @@ def _cell(folder: Path, cell: CellResult) -> Cell:
     record = None
     if manifest is not None and cell.result is not None:
         record = record_of(cell.name, manifest, cell.result)
+        record = replace(record, exit_status=cell.exit_status)
     files = [cell.folder / name for name in _FILES]
     for number in range(1, 1 + (len(cell.result.vms) if cell.result else 0)):
         files += [vm_folder(cell.folder, number) / name for name in (CONSOLE, RESULTS, "vng.log")]
     return Cell(
         name=cell.name,
         seconds=cell.seconds,
+        exit_status=cell.exit_status,
+        as_known=bool(cell.as_known),
         result=cell.result,
         error=cell.error or "",
         manifest=manifest,
@@ -218,15 +222,15 @@ def _rows(cells: Sequence[Cell], anchors: Mapping[tuple[str, str], str]) -> Iter
     judged = [at for at, cell in enumerate(cells) if cell.result is not None]
     for id_ in dict.fromkeys(id_ for tests in found for id_ in tests):
         tests = [(cells[at], found[at].get(id_)) for at in judged]
-        marks = tuple(_mark(test, anchors.get((cell.name, id_), "")) for cell, test in tests)
+        marks = tuple(_mark(cell, test, anchors.get((cell.name, id_), "")) for cell, test in tests)
         notes = dict.fromkeys(test.reason for _, test in tests if test and test.reason)
         yield Row(id=id_, marks=marks, notes=tuple(notes))
 
 
-def _mark(test: TestResult | None, anchor: str) -> Mark | None:
+def _mark(cell: Cell, test: TestResult | None, anchor: str) -> Mark | None:
     if test is None:
         return None
-    return Mark(status=test.status, seconds=test.seconds, anchor=anchor)
+    return Mark(status=test.status, seconds=test.seconds, anchor=anchor, news=not cell.as_known)
 
 
 def _families(rows: Sequence[Row]) -> Iterator[Family]:

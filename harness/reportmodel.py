@@ -26,6 +26,8 @@ class Cell:
     """One cell, with what its folder says beyond the verdicts.
 
     Attributes:
+        exit_status: as of a run.
+        as_known: of mainline's driver: it did what is known of it, so what failed is no news.
         result: None when it could not be run or judged; `error` says why.
         manifest: None when it could not be read.
         record: of the history; None without a manifest.
@@ -36,6 +38,8 @@ class Cell:
 
     name: str
     seconds: float
+    exit_status: int
+    as_known: bool
     result: RunResult | None
     error: str
     manifest: Manifest | None
@@ -49,7 +53,9 @@ class Cell:
         """Two words at most: what became of it."""
         if self.result is None:
             return "not run"
-        return ("passed", "failed", "not judged")[self.result.exit_status]
+        if self.as_known and self.exit_status == 0:
+            return "as known"
+        return ("passed", "failed", "not judged")[self.exit_status]
 
     @property
     def boot_seconds(self) -> float:
@@ -133,11 +139,17 @@ class Group:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mark:
-    """One field of the matrix: how a test ended in a cell; `anchor` is where that is told."""
+    """One field of the matrix: how a test ended in a cell.
+
+    Attributes:
+        anchor: where that is told; "" where it is not.
+        news: whether a failure is one; what is known of mainline's driver is none.
+    """
 
     status: Status
     seconds: float | None
     anchor: str
+    news: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,8 +177,8 @@ class Row:
 
     @property
     def bad(self) -> bool:
-        """Whether it failed anywhere."""
-        return any(mark and not mark.status.good for mark in self.marks)
+        """Whether it failed anywhere, and that is news."""
+        return any(mark and mark.news and not mark.status.good for mark in self.marks)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -243,7 +255,7 @@ class ReportData:
     @property
     def headline(self) -> str:
         """One line: what came of it all."""
-        bad = [cell.name for cell in self.cells if cell.verdict != "passed"]
+        bad = [cell.name for cell in self.cells if cell.exit_status != 0]
         if len(self.cells) != 1:
             if bad:
                 return f"{len(bad)} of {len(self.cells)} cells did not pass: {', '.join(bad)}"

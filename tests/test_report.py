@@ -194,6 +194,24 @@ def test_a_cell_that_could_not_be_run(tmp_path: Path) -> None:
     assert "<h1>7.3 could not be run</h1>" in text_of(tmp_path, cells[0])
 
 
+def test_what_is_known_of_mainline_is_no_news(tmp_path: Path) -> None:
+    tests = [one if one.id != WARNED.id else WARNED for one in passed()]
+    ours = cell(tmp_path, run(*passed()))
+    known = replace(cell(tmp_path, run(*tests), name="mainline"), as_known=True)
+    text = text_of(tmp_path, ours, known)
+    assert "<h1>All 2 cells passed</h1>" in text
+    assert 'class="status as-known"' in text
+    assert 'id="wrong"' not in text
+    assert 'data-status="pass fail"' in text
+    data = gather(tmp_path, [ours, known], history=History(), specs={})
+    assert not data.rows[0].bad
+    assert [one.record and one.record.exit_status for one in data.cells] == [0, 0]
+    strange = replace(known, as_known=False)
+    text = text_of(tmp_path, ours, strange)
+    assert "<h1>1 of 2 cells did not pass: mainline</h1>" in text
+    assert 'id="wrong"' in text
+
+
 def test_no_cells(tmp_path: Path) -> None:
     parsed(text_of(tmp_path))
 

@@ -1,8 +1,8 @@
 "use strict";
 (() => {
-  const form = document.getElementById("filter");
-  if (form) {
-    const [text, status, count] = ["text", "status", "count"].map((name) => form.elements[name]);
+  const [filter, text, status, count] = ["filter", "text", "status", "count"]
+    .map((id) => document.getElementById(id));
+  if (filter) {
     const rows = [...document.querySelectorAll("tr[data-status]")];
     const words = rows.map((row) => row.textContent.toLowerCase());
     const families = [...document.querySelectorAll(".families > details")];
@@ -23,9 +23,8 @@
       }
       count.value = filtered ? `${shown} of ${rows.length} tests` : "";
     };
-    form.addEventListener("input", apply);
-    form.addEventListener("submit", (event) => event.preventDefault());
-    form.hidden = false;
+    filter.addEventListener("input", apply);
+    filter.hidden = false;
     apply();
   }
   // What a link leads to may be folded away.
