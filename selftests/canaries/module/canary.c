@@ -48,7 +48,10 @@ static struct dentry *folder;
 static DEFINE_MUTEX(lock_a);
 static DEFINE_MUTEX(lock_b);
 
-/* Each is a frame of its own: the splat's title names it. */
+/*
+ * Each is a frame of its own, which the splat's title names; a barrier at the end keeps its last call
+ * from being a jump.
+ */
 static noinline void canary_warn(unsigned int seconds)
 {
 	WARN(1, "provoked");
@@ -125,6 +128,7 @@ static noinline void canary_leak(unsigned int seconds)
 	OPTIMIZER_HIDE_VAR(object);
 	object = NULL;
 	OPTIMIZER_HIDE_VAR(object);
+	barrier();
 }
 
 static noinline void canary_use_after_free(unsigned int seconds)
@@ -161,6 +165,7 @@ static noinline void canary_inversion(unsigned int seconds)
 static noinline void canary_unlock(unsigned int seconds)
 {
 	mutex_unlock(&lock_a);
+	barrier();
 }
 
 static noinline void canary_atomic_sleep(unsigned int seconds)
@@ -205,6 +210,7 @@ static noinline void canary_rcu_usage(unsigned int seconds)
 	static int __rcu *guarded;
 
 	rcu_dereference(guarded);
+	barrier();
 }
 
 /* Two tasks at a time. */
