@@ -29,7 +29,6 @@ from harness.merged import save_merged
 from harness.place import Place
 from harness.results import RunResult
 from harness.run import Leash, LeashError
-from harness.rundir import rejudge
 from harness.selection import narrow
 from harness.session import MORE
 from harness.spec import load_specs
@@ -243,6 +242,9 @@ class _Crew:
             result = self._failed(cell, f"{error}{hint}", monotonic() - start)
         except OSError as error:
             result = self._failed(cell, str(error), monotonic() - start)
+        if leash.pulled:
+            # VMs that we killed ourselves are no verdict.
+            result = self._failed(cell, "interrupted")
         words, style = cell_words(result)
         board.end(cell.name, words, seconds=result.seconds, style=style)
         return result
@@ -278,7 +280,7 @@ class _Crew:
             start += monotonic() - waited
             runner.trial(place, ready, options, folder=folder)
         with place.progress.phase("judging"):
-            result = rejudge(folder, runner.decoder(place, folder))
+            result = runner.verdicts(place, ready, folder)
             as_known = _as_known(place, result) if cell.builtin else None
         return CellResult(
             name=cell.name,

@@ -31,8 +31,8 @@ from harness.results import RunResult, Status, TestResult
 from harness.run import LeashError
 from harness.selection import NoTestError, narrow
 from harness.spec import Spec
+from tests.awaiting import wait_gone
 from tests.test_cli import ROOT, descendants, run, wait_until
-from tests.test_run import wait_gone
 
 MATRIX = """
 default = "6.12"
@@ -238,8 +238,9 @@ def test_ctrl_c_keeps_what_was_done_and_leaves_nothing_running(tmp_path: Path) -
         wait_until(lambda: results.exists() and b"suite" in results.read_bytes(), harness)
         pids = descendants(harness.pid)
         harness.send_signal(signal.SIGINT)
-        _, said = harness.communicate()
+        shown, said = harness.communicate()
     assert harness.returncode == 130
+    assert "silent:    ERROR: interrupted" in shown
     assert "interrupted, nothing is left running" in said
     assert all(map(wait_gone, pids))
     cells = latest(tmp_path)
