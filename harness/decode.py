@@ -28,7 +28,7 @@ _FRAME = re.compile(
     r"(?: \[(?P<module>[\w-]+)(?:\([A-Z]*\))?(?: [0-9a-f]+)?\])?"
 )
 # The instruction itself; in other lines of a stack the one behind a call.
-_EXACT = re.compile(r"\b(?:R?IP|pc) ?:|\bWARNING: ")
+_EXACT = re.compile(r"\b(?:R?IP|pc) ?:|\bWARNING: |\b[Kk]ernel BUG at ")
 # A line that is a frame and no more.
 _STACK = re.compile(
     r"((?:(?:<[0-9]>)?\[ *[0-9]+\.[0-9]+\](?:\[ *[TC][0-9]+\])?)?\s*)(?:\? )?[A-Za-z_][\w.$]*\+0x"

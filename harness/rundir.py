@@ -2,7 +2,7 @@
 """A run is a folder: all that went into it and all that came of it, enough to judge it again.
 
 manifest.json       what was run, and how each VM ended (manifest.py)
-modules/            the kernel modules that were loaded
+modules/            the kernel modules that were loaded; vmlinux leads to the kernel
 vm-N/console.log    the Nth guest's console, from the first byte
 vm-N/results.ktap   its results channel, verbatim
 vm-N/vng.log        what virtme-ng and QEMU said
@@ -35,6 +35,8 @@ RESULTS = "results.ktap"
 VERDICTS = "results.json"
 JUNIT = "junit.xml"
 MODULES = "modules"
+# In the same folder: the kernel that was booted.
+VMLINUX = "vmlinux"
 
 Decode = Callable[[str], str]
 
@@ -96,8 +98,13 @@ def _point(link: Path, target: str) -> None:
         raise
 
 
-def keep_modules(run: Path, modules: Iterable[Path]) -> None:
+def keep_modules(run: Path, modules: Iterable[Path], image: Path) -> None:
     """Keep the modules that are loaded with the run: a splat is decoded by their debug info.
+
+    Args:
+        run: the run's folder.
+        modules: copied.
+        image: the kernel, whose splats are decoded, too, as long as it is there.
 
     Raises:
         HarnessError: no space.
@@ -107,6 +114,7 @@ def keep_modules(run: Path, modules: Iterable[Path]) -> None:
         folder.mkdir()
         for ko in modules:
             shutil.copy(ko, folder)
+        (folder / VMLINUX).symlink_to(image)
     except OSError as error:
         raise HarnessError(
             f"{folder}: cannot keep the modules: {error.strerror}", hint="free some space"

@@ -34,7 +34,7 @@ from harness.probe import choose_accelerator
 from harness.progress import Phase
 from harness.results import RunResult, VmExit
 from harness.run import Leash, Spawner
-from harness.rundir import MODULES, Decode, keep_modules, make_run, new_run, rejudge
+from harness.rundir import MODULES, VMLINUX, Decode, keep_modules, make_run, new_run, rejudge
 from harness.selection import check_patterns, select
 from harness.session import MORE, Boot, Session
 from harness.spec import load_specs
@@ -182,14 +182,15 @@ def check(place: Place, kernel_name: str, options: Options) -> tuple[RunResult, 
 
 
 def decoder(place: Place, folder: Path) -> Decode:
-    """Return what adds source lines to the splats of a run, by the modules kept in its folder."""
+    """Return what adds source lines to the splats of a run, by what is kept in its folder."""
     sources = {DRIVER: place.source / "module"}
     helpers = place.source / "selftests/modules"
     objects = [
         DebugObject(module=ko.stem, path=ko, source=sources.get(ko.stem, helpers))
         for ko in sorted((folder / MODULES).glob("*.ko"))
     ]
-    return Decoder(objects, spawner=place.spawner).decode
+    kernel = DebugObject(module="", path=folder / MODULES / VMLINUX)
+    return Decoder((*objects, kernel), spawner=place.spawner).decode
 
 
 def trial(
@@ -224,7 +225,7 @@ def trial(
     folder = make_run(folder) if folder else new_run(place.runs, ready.kernel.release)
     ours = () if options.builtin else (ready.driver.ko,)
     modules = (*ours, *(one.ko for one in ready.helpers))
-    keep_modules(folder, modules)
+    keep_modules(folder, modules, ready.kernel.image)
     leash = place.spawner.leash or Leash()
     spawner = replace(place.spawner, log=folder / "commands.log", leash=leash)
     config = VmConfig(

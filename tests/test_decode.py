@@ -12,13 +12,15 @@ import platformdirs
 import pytest
 from rich.console import Console
 
-from harness import decode
+from harness import decode, runner
 from harness.decode import DebugObject, Decoder
 from harness.kernels import KernelStore
 from harness.kmod import build_module
 from harness.matrix import load_matrix
+from harness.place import Place
 from harness.progress import Progress
 from harness.run import Completed, Spawner
+from harness.rundir import keep_modules
 from harness.splat import scan
 
 ROOT = Path(__file__).parents[1]
@@ -127,6 +129,8 @@ def test_where_a_warning_is(module: Built) -> None:
     file = f"{module.source}/demo.c"
     assert module.decoder("demo").decode(old) == f"{old} ({file}:13)"
     assert module.decoder("demo").decode(new) == f"{new} ({file}:13)"
+    bug = f"[    1.000000] Kernel BUG at {where} [verbose debug info unavailable]"
+    assert module.decoder("demo").decode(bug) == f"{bug} ({file}:13)"
 
 
 def test_a_kernel(vmlinux: Built) -> None:
@@ -134,6 +138,25 @@ def test_a_kernel(vmlinux: Built) -> None:
     decoder = vmlinux.decoder("")
     assert decoder.decode(text) == f"{text} ({vmlinux.source}/demo.c:12)"
     assert decoder.decode(f"{text} [other]") == f"{text} [other]"
+
+
+def test_a_run_knows_its_kernel(vmlinux: Built, tmp_path: Path) -> None:
+    keep_modules(tmp_path, (), vmlinux.path)
+    place = Place(
+        source=tmp_path,
+        cache=tmp_path,
+        runs=tmp_path,
+        spawner=Spawner(env={"PATH": "/usr/bin"}),
+        progress=Progress(Console(quiet=True)),
+    )
+    text = f" outer+0x{vmlinux.first_return:x}/0x{vmlinux.size:x}"
+    assert re.fullmatch(
+        rf"{re.escape(text)} \(.*demo\.c:12\)", runner.decoder(place, tmp_path)(text)
+    )
+    # One that has gone from the cache meanwhile.
+    (tmp_path / "modules/vmlinux").unlink()
+    (tmp_path / "modules/vmlinux").symlink_to(tmp_path / "gone")
+    assert runner.decoder(place, tmp_path)(text) == text
 
 
 def test_the_first_place(module: Built) -> None:
