@@ -2,7 +2,7 @@
 """A run is a folder: all that went into it and all that came of it, enough to judge it again.
 
 manifest.json       what was run, and how each VM ended (manifest.py)
-modules/            the kernel modules that were loaded; vmlinux leads to the kernel
+modules/            the kernel modules that were loaded; vmlinux.path: where the kernel is
 vm-N/console.log    the Nth guest's console, from the first byte
 vm-N/results.ktap   its results channel, verbatim
 vm-N/vng.log        what virtme-ng and QEMU said
@@ -35,8 +35,9 @@ RESULTS = "results.ktap"
 VERDICTS = "results.json"
 JUNIT = "junit.xml"
 MODULES = "modules"
-# In the same folder: the kernel that was booted.
-VMLINUX = "vmlinux"
+# In the same folder: the path of the kernel that was booted. No link: who uploads a run would take
+# it along.
+_KERNEL = "vmlinux.path"
 
 Decode = Callable[[str], str]
 
@@ -114,11 +115,19 @@ def keep_modules(run: Path, modules: Iterable[Path], image: Path) -> None:
         folder.mkdir()
         for ko in modules:
             shutil.copy(ko, folder)
-        (folder / VMLINUX).symlink_to(image)
+        (folder / _KERNEL).write_text(f"{image}\n")
     except OSError as error:
         raise HarnessError(
             f"{folder}: cannot keep the modules: {error.strerror}", hint="free some space"
         ) from None
+
+
+def kept_kernel(run: Path) -> Path | None:
+    """Return the kernel that a run has booted, which may have gone meanwhile; None if unknown."""
+    try:
+        return Path((run / MODULES / _KERNEL).read_text().rstrip("\n"))
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def rejudge(run: Path, decode: Decode | None = None) -> RunResult:

@@ -34,7 +34,7 @@ from harness.probe import choose_accelerator
 from harness.progress import Phase
 from harness.results import RunResult, VmExit
 from harness.run import Leash, Spawner
-from harness.rundir import MODULES, VMLINUX, Decode, keep_modules, make_run, new_run, rejudge
+from harness.rundir import MODULES, Decode, keep_modules, kept_kernel, make_run, new_run, rejudge
 from harness.selection import check_patterns, select
 from harness.session import MORE, Boot, Session
 from harness.spec import load_specs
@@ -189,8 +189,9 @@ def decoder(place: Place, folder: Path) -> Decode:
         DebugObject(module=ko.stem, path=ko, source=sources.get(ko.stem, helpers))
         for ko in sorted((folder / MODULES).glob("*.ko"))
     ]
-    kernel = DebugObject(module="", path=folder / MODULES / VMLINUX)
-    return Decoder((*objects, kernel), spawner=place.spawner).decode
+    if kernel := kept_kernel(folder):
+        objects.append(DebugObject(module="", path=kernel))
+    return Decoder(objects, spawner=place.spawner).decode
 
 
 def trial(
