@@ -6,6 +6,11 @@ restore that. Each restored guest is sent fresh randomness, the time, and what i
 tests and the script that runs them come on a disk that was empty in the snapshot. Whatever is wrong
 with a snapshot ends in a cold boot, never in a verdict: a guest that has not said hello has not
 loaded the driver.
+
+Identity: the kernel draws its boot id when it is first asked for it, which is after that. There is
+no machine id and no network card, and the host name is the same in every boot, too. What the kernel
+drew while it booted (seeds of hashes, the order of free lists) is the same in all copies of one
+snapshot; only `--cold` draws anew.
 """
 
 import os
