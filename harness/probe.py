@@ -7,6 +7,7 @@ one takes on this host: both are measured by the same boots.
 
 import secrets
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from harness.accel import (
@@ -16,6 +17,7 @@ from harness.accel import (
     save_verdict,
     without_probe,
 )
+from harness.cache import locked
 from harness.guestroot import Plan
 from harness.kernel import Kernel
 from harness.progress import Progress
@@ -53,6 +55,21 @@ def choose_accelerator(
     file, identity = cache / "accelerator.json", host_identity(impossible)
     if not again and (known := load_verdict(file, identity)):
         return known
+    with locked(file, waiting=partial(progress.note, "waiting for another run's probe")):
+        if not again and (known := load_verdict(file, identity)):
+            return known
+        return _probe(kernel, impossible, cache=file, spawner=spawner, progress=progress)
+
+
+def _probe(
+    kernel: Kernel,
+    impossible: Accelerator | None,
+    *,
+    cache: Path,
+    spawner: Spawner,
+    progress: Progress,
+) -> Accelerator:
+    """Try KVM, or measure TCG, and keep the verdict in a file."""
     with progress.phase("probe") as phase:
         accelerator = impossible or _try_kvm(kernel, spawner)
         if not accelerator.kvm:
@@ -63,7 +80,7 @@ def choose_accelerator(
         )
     # A kernel of the user's own may fail to boot for reasons of its own.
     if accelerator.kvm or kernel.package is not None:
-        save_verdict(file, identity, accelerator)
+        save_verdict(cache, host_identity(impossible), accelerator)
     return accelerator
 
 

@@ -3,7 +3,9 @@
 
 import io
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -12,6 +14,7 @@ from harness import probe
 from harness.accel import Accelerator, load_verdict, save_verdict, without_probe
 from harness.progress import Progress
 from harness.run import Spawner
+from harness.vm import VmOutcome, boot_once
 from harness.watch import Deadlines
 from tests.test_vm import FAKEBIN, fake_kernel
 
@@ -35,6 +38,20 @@ def test_a_guest_that_boots_proves_kvm(tmp_path: Path) -> None:
     accelerator = choose(tmp_path, "clean")
     assert accelerator.kvm
     assert "booted" in accelerator.why
+
+
+def test_cells_side_by_side_probe_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    boots: list[Path] = []
+
+    def boot(*given: Any, folder: Path, **named: Any) -> VmOutcome:
+        boots.append(folder)
+        return boot_once(*given, folder=folder, **named)
+
+    monkeypatch.setattr(probe, "boot_once", boot)
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: choose(tmp_path, "clean"), range(3)))
+    assert len(boots) == 1
+    assert len(set(found)) == 1
 
 
 @pytest.mark.parametrize("scenario", ["never_boots", "exits_255", "panic", "silent"])
