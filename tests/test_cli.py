@@ -17,7 +17,7 @@ from xml.etree import ElementTree
 import pytest
 
 from harness import cli, commands
-from tests.test_run import wait_gone
+from tests.awaiting import wait_for_files, wait_gone
 
 ROOT = Path(__file__).parent.parent
 
@@ -145,7 +145,7 @@ def test_interrupted_while_the_guest_boots(tmp_path: Path) -> None:
         stderr=subprocess.DEVNULL,
     ) as harness:
         console = tmp_path / "runs/latest/vm-1/console.log"
-        wait_until(lambda: console.exists() and console.stat().st_size > 0, harness)
+        wait_for_files(tmp_path, lambda: console.exists() and console.stat().st_size > 0, harness)
         pids = descendants(harness.pid)
         harness.send_signal(signal.SIGINT)
     assert harness.returncode == 130
@@ -325,7 +325,7 @@ def sleeping(pid: int) -> list[int]:
 def wait_for_vng(folder: Path, harness: subprocess.Popen[str]) -> list[int]:
     """Wait until the guest has said hello; return the harness's descendants."""
     results = folder / "runs/latest/vm-1/results.ktap"
-    wait_until(lambda: results.exists() and b"suite" in results.read_bytes(), harness)
+    wait_for_files(folder, lambda: results.exists() and b"suite" in results.read_bytes(), harness)
     return descendants(harness.pid)
 
 

@@ -11,10 +11,9 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +21,7 @@ import pytest
 from harness.manifest import MANIFEST, load_manifest
 from harness.results import VmExit
 from harness.rundir import rejudge
+from tests.awaiting import wait_gone
 
 ROOT = Path(__file__).parent.parent
 # Interrupted runs, in all, and at a time.
@@ -75,10 +75,6 @@ def survivors(folder: Path) -> set[int]:
     return found
 
 
-def nobody(folder: Path) -> bool:
-    return not survivors(folder)
-
-
 @dataclass
 class Drill:
     """One check that is interrupted at some time."""
@@ -122,7 +118,9 @@ def test_a_hundred_interrupts_at_random_points(tmp_path: Path) -> None:
             if drill.process.returncode != 1 or "Fatal Python error" not in complaint:
                 statuses.add(drill.process.returncode)
                 assert drill.process.returncode in allowed, complaint
-            wait_for(partial(nobody, drill.folder))
+            # What a kill has brought about, the kernel is about to finish.
+            while left := survivors(drill.folder):
+                assert all(map(wait_gone, left))
             examine(drill, f"batch {batch}, {drill.number.name}")
     # Some were too late, and each did interrupt.
     assert {0, 130, 143, -signal.SIGKILL} <= statuses
@@ -142,14 +140,6 @@ def examine(drill: Drill, words: str) -> None:
         assert rejudge(latest).exit_status == (0 if whole else 2), words
         # The next examination is of another run.
         latest.unlink()
-
-
-def wait_for(ready: Callable[[], bool]) -> None:
-    """Wait for what a kill has brought about and the kernel is about to finish."""
-    deadline = time.monotonic() + 30
-    while not ready():
-        assert time.monotonic() < deadline
-        os.sched_yield()
 
 
 def test_garbage_on_both_channels(tmp_path: Path) -> None:

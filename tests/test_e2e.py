@@ -8,10 +8,11 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
+
+from tests.awaiting import wait_for_files
 
 pytestmark = pytest.mark.vm
 
@@ -153,9 +154,9 @@ def test_a_killed_qemu_is_never_green(tmp_path: Path) -> None:
         command(ROOT, tmp_path, "mmap:*", "sg:*"), cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as harness:
         results = tmp_path / "latest/vm-1/results.ktap"
-        while not (results.exists() and b"\nok 3 " in results.read_bytes()):
-            assert harness.poll() is None
-            time.sleep(0.01)
+        wait_for_files(
+            tmp_path, lambda: results.exists() and b"\nok 3 " in results.read_bytes(), harness
+        )
         os.kill(qemu_of(harness.pid), signal.SIGKILL)
         assert harness.stdout is not None
         said = harness.stdout.read()

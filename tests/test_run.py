@@ -6,31 +6,15 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from harness.run import CommandError, DeadlineError, Leash, LeashError, Spawner
+from tests.awaiting import wait_for_files, wait_gone
 
 SPAWNER = Spawner(env={"PATH": os.environ["PATH"]})
-
-
-def alive(pid: int) -> bool:
-    """Whether a process exists and is not a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def wait_gone(pid: int) -> bool:
-    """Wait for a process to be gone; it is killed already, so this takes an instant."""
-    deadline = time.monotonic() + 10
-    while alive(pid) and time.monotonic() < deadline:
-        os.sched_yield()
-    return not alive(pid)
 
 
 def test_output_and_status() -> None:
@@ -90,9 +74,7 @@ def test_nothing_survives_a_sigkill_of_the_harness(tmp_path: Path) -> None:
         f"Spawner(env=dict(os.environ)).run(['sh', '-c', {script!r}], deadline=100)"
     )
     with subprocess.Popen([sys.executable, "-c", code]) as harness:
-        while not pids.exists():
-            assert harness.poll() is None
-            os.sched_yield()
+        wait_for_files(tmp_path, pids.exists, harness)
         harness.send_signal(signal.SIGKILL)
     assert all(wait_gone(int(pid)) for pid in pids.read_text().split())
 
