@@ -3,13 +3,16 @@
 
 All in one run on one machine, so that the ratios hold although the seconds drift. The baseline is
 `vng -v -r KERNEL -- uname -r` as one would type it: the packaged vmlinuz, the host's root. What is
-built for it stands on a shelf of its own in the cache, which is emptied again.
+built for it stands on a shelf of its own in the cache, which is emptied again. One bench runs at a
+time, and says how much of the CPUs others had meanwhile: on a busy host seconds mean little.
 """
 
+import os
 import resource
 import secrets
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,7 +28,7 @@ from rich.table import Table
 from harness import runner
 from harness.cache import locked, remove_tree
 from harness.errors import HarnessError
-from harness.guestroot import Plan
+from harness.guestroot import Load, Plan, SuiteRun
 from harness.kernel import Kernel
 from harness.manifest import load_manifest
 from harness.place import Place
@@ -33,11 +36,27 @@ from harness.progress import Progress
 from harness.results import RunResult, VmEnd, VmExit
 from harness.rundir import rejudge
 from harness.scratch import scratch_folder
+from harness.target import (
+    COLD,
+    EDITED,
+    FIRST_TEST,
+    LESS_TESTS,
+    STOCK,
+    TARGETS,
+    UNCHANGED,
+    WARM,
+    hold,
+)
 from harness.vm import VmConfig, run_vm
 from harness.warm import run_warm
 
 _STOCK_DEADLINE = 600.0
+# Seconds that Python may take to start.
+_START_DEADLINE = 60.0
 _SHELF = "bench"
+_RUN = b"#  RUN "
+# The part of the CPU time that others may have had.
+_BUSY = 0.1
 
 
 class BenchError(HarnessError):
@@ -49,10 +68,17 @@ class BenchError(HarnessError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One measurement: wall seconds, and the peak RSS of the largest process, MiB."""
+    """One measurement.
+
+    Attributes:
+        seconds: wall time.
+        harness: peak RSS of the process that goes through it, MiB.
+        largest: the same of the largest of those that it starts: QEMU, where there is a VM.
+    """
 
     seconds: float
-    peak: float
+    harness: float
+    largest: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +112,7 @@ def bench(place: Place, kernel_name: str, *, rounds: int) -> int:
         locked(shelf, waiting=partial(place.progress.note, "waiting for another bench")),
     ):
         quiet = replace(place, progress=Progress(Console(quiet=True)), runs=scratch / "runs")
+        load, before = os.getloadavg()[0], _cpu_time()
         try:
             contests = (
                 *_vms(quiet, ready, scratch),
@@ -94,8 +121,26 @@ def bench(place: Place, kernel_name: str, *, rounds: int) -> int:
             samples = _race(place, contests, rounds)
         finally:
             remove_tree(shelf)
-    place.progress.console.print(_table(samples, ready.accelerator.name))
+    host = _host(load, _share_of_others(before, _cpu_time()))
+    for lines in (_table(samples, ready.accelerator.name), _promises(samples), host):
+        place.progress.console.print(lines)
     return 0
+
+
+def _cpu_time() -> tuple[float, float]:
+    """Return what the CPUs have done, and what of it for this process: seconds.
+
+    proc(5): the first line of /proc/stat, in ticks; its fourth and fifth number are idle time.
+    """
+    ticks = Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]
+    busy = sum(int(count) for at, count in enumerate(ticks) if at not in (3, 4))
+    return busy / os.sysconf("SC_CLK_TCK"), sum(os.times()[:4])
+
+
+def _share_of_others(before: tuple[float, float], after: tuple[float, float]) -> float:
+    """Return the part of what the CPUs did that was not for this process, 0 to 1."""
+    busy, own = after[0] - before[0], after[1] - before[1]
+    return max(0.0, 1 - own / busy) if busy > 0 else 0.0
 
 
 def _race(place: Place, contests: tuple[Contest, ...], rounds: int) -> dict[str, list[Sample]]:
@@ -140,11 +185,35 @@ def _vms(place: Place, ready: runner.Ingredients, scratch: Path) -> tuple[Contes
     # A snapshot is made once.
     warm()
     return (
-        Contest(name="vng -v -r KERNEL -- uname -r", job=stock_vng),
-        Contest(name="cold boot, the same work", job=lambda: _whole(cold())),
-        Contest(name="restored VM, the same work", job=lambda: _whole(warm())),
+        Contest(name=STOCK, job=stock_vng),
+        Contest(name=COLD, job=lambda: _whole(cold())),
+        Contest(name=WARM, job=lambda: _whole(warm())),
         Contest(name="restore to hello", job=lambda: warm().boot_seconds),
+        Contest(name=FIRST_TEST, job=lambda: _to_the_first_test(place, ready, config, scratch)),
     )
+
+
+def _to_the_first_test(
+    place: Place, ready: runner.Ingredients, config: VmConfig, scratch: Path
+) -> float:
+    """Restore a VM, load what a check loads, and return when the first test began, seconds."""
+    suite = ready.selftests.suites[0]
+    plan = Plan(
+        nonce=secrets.token_hex(16),
+        loads=tuple(Load(ko=one.ko) for one in (ready.driver, *ready.helpers)),
+        suites=(SuiteRun(name=suite.name, binary=suite.binary, ids=suite.ids[:1]),),
+    )
+    begun: list[float] = []
+
+    def hear(line: bytes) -> None:
+        if line.startswith(_RUN):
+            begun.append(time.monotonic())
+
+    start, folder = time.monotonic(), _fresh(scratch)
+    run_warm(config, plan, folder=folder, spawner=place.spawner, cache=place.cache, on_line=hear)
+    if not begun:
+        raise BenchError("no test ran in a restored VM")
+    return begun[0] - start
 
 
 def _clean(end: VmEnd) -> VmEnd:
@@ -166,12 +235,14 @@ def _checks(place: Place, ready: runner.Ingredients, kernel_name: str) -> tuple[
     runner.build(place, ready.kernel, edited, shelf=_SHELF)
 
     def nothing_changed() -> Path:
+        _start(place)
         result, folder = runner.check(place, kernel_name, runner.Options())
         return _judged(result, folder)
 
     def after_an_edit() -> Path:
         with (edited / "main.c").open("a") as file:
             file.write(f"/* {secrets.token_hex(8)} */\n")
+        _start(place)
         # As in a check, but for where the driver comes from.
         again = runner.prepare(place, kernel_name)
         driver = runner.build(place, ready.kernel, edited, shelf=_SHELF)
@@ -185,10 +256,16 @@ def _checks(place: Place, ready: runner.Ingredients, kernel_name: str) -> tuple[
 
     return (
         Contest(name="module build after an edit", job=build),
-        Contest(name="check, nothing changed", job=lambda: _whole(nothing_changed())),
-        Contest(name="check after an edit", job=lambda: _whole(after_an_edit())),
-        Contest(name="check after an edit, less the tests", job=lambda: _less(after_an_edit)),
+        Contest(name=UNCHANGED, job=lambda: _whole(nothing_changed())),
+        Contest(name=EDITED, job=lambda: _whole(after_an_edit())),
+        Contest(name=LESS_TESTS, job=lambda: _less(after_an_edit)),
     )
+
+
+def _start(place: Place) -> None:
+    """Start and import, as a check does before anything else: this process has long done so."""
+    argv = (sys.executable, "-m", "harness", "check", "--help")
+    place.spawner.run(argv, deadline=_START_DEADLINE)
 
 
 def _judged(result: RunResult, folder: Path) -> Path:
@@ -258,13 +335,17 @@ def _measured(job: Callable[[], float | None], sender: Connection) -> None:
         # The parent tells; what had to be cleaned up has been.
         return
     seconds = time.monotonic() - start if told is None else told
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-    sender.send(Sample(seconds=seconds, peak=peak))
+    harness, largest = (
+        resource.getrusage(who).ru_maxrss / 1024
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    sender.send(Sample(seconds=seconds, harness=harness, largest=largest))
 
 
 def _table(samples: dict[str, list[Sample]], accelerator: str) -> Table:
-    table = Table(f"path ({accelerator})", "median s", "spread s", "to stock", "peak MiB", box=None)
-    medians = {name: statistics.median(one.seconds for one in of) for name, of in samples.items()}
+    columns = ("median s", "spread s", "to stock", "harness MiB", "largest MiB")
+    table = Table(f"path ({accelerator})", *columns, box=None)
+    medians = _medians(samples)
     baseline = next(iter(medians.values()))
     for name, of in samples.items():
         spread = max(one.seconds for one in of) - min(one.seconds for one in of)
@@ -273,6 +354,27 @@ def _table(samples: dict[str, list[Sample]], accelerator: str) -> Table:
             f"{medians[name]:.2f}",
             f"{spread:.2f}",
             f"{medians[name] / baseline:.2f}",
-            f"{max(one.peak for one in of):.0f}",
+            f"{max(one.harness for one in of):.0f}",
+            f"{max(one.largest for one in of):.0f}",
         )
     return table
+
+
+def _medians(samples: dict[str, list[Sample]]) -> dict[str, float]:
+    return {name: statistics.median(one.seconds for one in of) for name, of in samples.items()}
+
+
+def _promises(samples: dict[str, list[Sample]]) -> Table:
+    table = Table("promise (2 cores, TCG)", "is", "measured", "", box=None)
+    for result in hold(TARGETS, _medians(samples)):
+        table.add_row(result.words, result.limit, result.measured, result.verdict)
+    return table
+
+
+def _host(load: float, share: float) -> str:
+    """Say how far the figures are this host's own."""
+    words = (
+        f"host: {os.cpu_count()} CPUs, load average {load:.2f} when it began; "
+        f"others had {share:.0%} of the CPU time used meanwhile"
+    )
+    return words if share < _BUSY else f"{words}: busy, the seconds above say little"

@@ -2,6 +2,7 @@
 """What the benchmark counts, and what it leaves behind; the paths themselves are stand-ins."""
 
 import io
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,18 @@ from harness.place import Place
 from harness.progress import Progress
 from harness.results import VmEnd, VmExit
 from harness.run import Spawner
+from harness.target import (
+    COLD,
+    EDITED,
+    FIRST_TEST,
+    LESS_TESTS,
+    STOCK,
+    TARGETS,
+    UNCHANGED,
+    WARM,
+    Target,
+    hold,
+)
 
 
 def fail() -> float:
@@ -41,14 +54,91 @@ def on_the_shelf(place: Place, contest: Contest) -> tuple[Contest, ...]:
     return (contest,)
 
 
+@pytest.fixture(autouse=True)
+def promises(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Promise nothing of paths that are stand-ins."""
+    monkeypatch.setattr(benchmark, "TARGETS", ())
+
+
+def printed(place: Place) -> list[str]:
+    file = place.progress.console.file
+    assert isinstance(file, io.StringIO)
+    return [line.strip() for line in file.getvalue().splitlines()]
+
+
 def test_ratios_are_to_the_first_path(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     half = Contest(name="ours", job=lambda: 2.0)
     monkeypatch.setattr(benchmark, "_checks", lambda *_: on_the_shelf(place, half))
     assert bench(place, "6.12", rounds=2) == 0
-    file = place.progress.console.file
-    assert isinstance(file, io.StringIO)
-    (ours,) = (line for line in file.getvalue().splitlines() if line.strip().startswith("ours "))
+    (ours,) = (line for line in printed(place) if line.startswith("ours "))
     assert ours.split()[1:4] == ["2.00", "0.00", "0.25"]
+    # Peaks, MiB: of the process that does it, and of the largest that it starts.
+    harness, largest = (int(word) for word in ours.split()[4:])
+    assert 10 < harness < 1000
+    assert largest == 0
+
+
+def test_memory_is_told_by_process(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start() -> float:
+        place.spawner.run([sys.executable, "-c", "x = b'1' * (300 << 20)"], deadline=60)
+        return 2.0
+
+    ours = Contest(name="ours", job=start)
+    monkeypatch.setattr(benchmark, "_checks", lambda *_: on_the_shelf(place, ours))
+    bench(place, "6.12", rounds=1)
+    (line,) = (line for line in printed(place) if line.startswith("ours "))
+    harness, largest = (int(word) for word in line.split()[4:])
+    assert harness < 300 < largest
+
+
+def test_promises_are_held_against_what_was_measured(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = Contest(name="ours", job=lambda: 2.0)
+    promise = Target(words="a check", path="ours", limit=1.5)
+    monkeypatch.setattr(benchmark, "_checks", lambda *_: on_the_shelf(place, half))
+    monkeypatch.setattr(benchmark, "TARGETS", (promise,))
+    bench(place, "6.12", rounds=1)
+    (line,) = (line for line in printed(place) if line.startswith("a check "))
+    assert line.split() == ["a", "check", "under", "1.5", "s", "2.00", "s", "missed"]
+
+
+def test_the_promises_are_those_of_the_paths_that_are_measured() -> None:
+    medians = {STOCK: 32.0, COLD: 4.0, WARM: 0.5, FIRST_TEST: 0.9}
+    medians |= {UNCHANGED: 7.99, EDITED: 10.0, LESS_TESTS: 3.5}
+    results = hold(TARGETS, medians)
+    assert [(result.measured, result.verdict) for result in results] == [
+        ("", "not measured here: takes a machine with nothing on it"),
+        ("7.99 s", "met"),
+        ("10.00 s", "missed"),
+        ("3.50 s", "met"),
+        ("0.90 s", "missed"),
+        ("8.0 times", "met"),
+        ("8.0 times", "met"),
+        ("64.0 times", "met"),
+    ]
+    assert hold(TARGETS, medians | {WARM: 1.0})[-2].verdict == "missed"
+
+
+@pytest.mark.parametrize(
+    ("own", "share", "busy"), [(20.0, "0%", False), (18.4, "8%", False), (5.0, "75%", True)]
+)
+def test_a_busy_host_is_told(own: float, share: str, busy: bool) -> None:
+    seen = benchmark._share_of_others((100.0, 7.0), (120.0, 7.0 + own))
+    words = benchmark._host(1.25, seen)
+    assert "load average 1.25 when it began" in words
+    assert f"others had {share} of the CPU time" in words
+    assert ("busy" in words) is busy
+
+
+def test_cpu_time_of_children_is_our_own() -> None:
+    before = benchmark._cpu_time()
+    loop = "import time\nwhile time.process_time() < 0.3: pass"
+    Spawner().run([sys.executable, "-c", loop], deadline=60)
+    busy, own = (now - then for now, then in zip(benchmark._cpu_time(), before, strict=True))
+    assert own >= 0.3
+    # In ticks, of all CPUs.
+    assert own - 0.1 <= busy
 
 
 def test_nothing_is_left_on_the_shelf(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
