@@ -18,6 +18,8 @@ from harness.progress import PhaseTime, Progress, Show, seldom
 
 # Seconds between two lines about one row in a log.
 _LOG_INTERVAL = 20.0
+# Of "1234.5 s".
+_CLOCK = 8
 # How often a terminal is drawn, a second.
 _RATE = 5
 
@@ -82,10 +84,11 @@ class Board:
             self._console.print(line, soft_wrap=True, highlight=False)
 
     def _draw(self) -> ConsoleRenderable:
-        table = Table.grid(padding=(0, 2))
-        table.add_column(no_wrap=True)
-        table.add_column(justify="right", no_wrap=True)
-        table.add_column(no_wrap=True, overflow="ellipsis")
+        # Long words are cut, not names and clocks.
+        table = Table.grid(padding=(0, 2), expand=True)
+        table.add_column(no_wrap=True, min_width=max(map(len, self._rows)))
+        table.add_column(no_wrap=True, min_width=_CLOCK, justify="right")
+        table.add_column(no_wrap=True, ratio=1, overflow="ellipsis")
         for row in self._rows.values():
             table.add_row(row.name, row.clock, Text(row.words, style=row.style))
         return table
