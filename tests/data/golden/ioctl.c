@@ -493,6 +493,7 @@ FIXTURE_VARIANT(create_list)
 	__u64 size;
 	__u32 count;
 	__u32 flags;
+	__u32 pad;
 	int expected;
 };
 
@@ -503,6 +504,7 @@ FIXTURE_VARIANT_ADD(create_list, good)
 	.size = PAGE,
 	.count = 2,
 	.flags = 0,
+	.pad = 0,
 	.expected = 0,
 };
 
@@ -513,6 +515,22 @@ FIXTURE_VARIANT_ADD(create_list, first_only)
 	.size = 0,
 	.count = 1,
 	.flags = 0,
+	.pad = 0,
+	.expected = 0,
+};
+
+/*
+ * Guards: padding that is refused, which programs leave as it was before
+ * mainline looks at it
+ */
+FIXTURE_VARIANT_ADD(create_list, padding)
+{
+	.file = MEMFD,
+	.offset = 0,
+	.size = PAGE,
+	.count = 2,
+	.flags = 0,
+	.pad = ~0U,
 	.expected = 0,
 };
 
@@ -524,6 +542,7 @@ FIXTURE_VARIANT_ADD(create_list, flag_unknown)
 	.size = PAGE,
 	.count = 2,
 	.flags = 0x2,
+	.pad = 0,
 	.expected = EINVAL,
 };
 
@@ -535,6 +554,7 @@ FIXTURE_VARIANT_ADD(create_list, count_zero)
 	.size = PAGE,
 	.count = 0,
 	.flags = 0,
+	.pad = 0,
 	.expected = EINVAL,
 };
 
@@ -546,6 +566,7 @@ FIXTURE_VARIANT_ADD(create_list, count_largest)
 	.size = PAGE,
 	.count = ~0U,
 	.flags = 0,
+	.pad = 0,
 	.expected = EINVAL,
 };
 
@@ -556,6 +577,7 @@ FIXTURE_VARIANT_ADD(create_list, offset_misaligned)
 	.size = PAGE,
 	.count = 2,
 	.flags = 0,
+	.pad = 0,
 	.expected = EINVAL,
 };
 
@@ -566,6 +588,7 @@ FIXTURE_VARIANT_ADD(create_list, size_misaligned)
 	.size = PAGE + 1,
 	.count = 2,
 	.flags = 0,
+	.pad = 0,
 	.expected = EINVAL,
 };
 
@@ -577,6 +600,7 @@ FIXTURE_VARIANT_ADD(create_list, size_zero)
 	.size = 0,
 	.count = 2,
 	.flags = 0,
+	.pad = 0,
 	.expected = EINVAL,
 };
 
@@ -588,6 +612,7 @@ FIXTURE_VARIANT_ADD(create_list, past_end)
 	.size = PAGE,
 	.count = 2,
 	.flags = 0,
+	.pad = 0,
 	.expected = EINVAL,
 };
 
@@ -599,6 +624,7 @@ FIXTURE_VARIANT_ADD(create_list, sum_wraps)
 	.size = -PAGE,
 	.count = 2,
 	.flags = 0,
+	.pad = 0,
 	.expected = EINVAL,
 };
 
@@ -610,6 +636,7 @@ FIXTURE_VARIANT_ADD(create_list, unsealed)
 	.size = PAGE,
 	.count = 2,
 	.flags = 0,
+	.pad = 0,
 	.expected = EINVAL,
 };
 
@@ -620,6 +647,7 @@ FIXTURE_VARIANT_ADD(create_list, not_open)
 	.size = PAGE,
 	.count = 2,
 	.flags = 0,
+	.pad = 0,
 	.expected = EBADFD,
 };
 
@@ -630,6 +658,7 @@ FIXTURE_VARIANT_ADD(create_list, device)
 	.size = PAGE,
 	.count = 2,
 	.flags = 0,
+	.pad = 0,
 	.expected = EBADFD,
 };
 
@@ -660,7 +689,8 @@ TEST_F(create_list, answers)
 		.head = { .flags = variant->flags, .count = variant->count },
 		.items = {
 			{ .memfd = self->memfd, .offset = 0, .size = 2 * PAGE },
-			{ .memfd = self->fd, .offset = variant->offset, .size = variant->size },
+			{ .memfd = self->fd, .__pad = variant->pad, .offset = variant->offset,
+			  .size = variant->size },
 		},
 	}, copy = list;
 	int result = call(self->device, UDMABUF_CREATE_LIST, &list);

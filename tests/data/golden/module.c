@@ -8,6 +8,7 @@
 #include "kselftest_harness.h"
 #include "udmabuf_test.h"
 
+#include <pthread.h>
 #include <sys/syscall.h>
 
 #define MODULE_FILE	"/harness/udmabuf_iov.ko"
@@ -103,6 +104,54 @@ TEST_F(load, other_name)
 	check_call(_metadata, OTHER_DEVICE);
 	EXPECT_EQ(0, unload());
 	EXPECT_FALSE(exists(OTHER_DEVICE));
+}
+
+#define ROUNDS	5
+
+/* Use the device whenever it is there, which can be gone the next moment. */
+static void *open_until_stopped(void *stop)
+{
+	int memfd = make_memfd(0, PAGE_BYTES, F_SEAL_SHRINK), device, dmabuf;
+	long used = 0;
+
+	while (!__atomic_load_n((int *)stop, __ATOMIC_RELAXED)) {
+		/* Long enough for the module to come or go. */
+		usleep(1000);
+		device = open(UDMABUF_DEVICE, O_RDWR | O_CLOEXEC);
+		if (device < 0)
+			continue;
+		dmabuf = create(device, memfd, 0, PAGE_BYTES, 0);
+		used += dmabuf >= 0;
+		close(device);
+		if (dmabuf >= 0)
+			close(dmabuf);
+	}
+	close(memfd);
+	return (void *)used;
+}
+
+/*
+ * Guards: M24: a device whose open files do not hold the module, so that it
+ * goes while one is used
+ */
+TEST_F_TIMEOUT(load, opened_meanwhile, 10)
+{
+	int stop = 0, round, error;
+	pthread_t thread;
+	void *used;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, open_until_stopped, &stop));
+	for (round = 0; round < ROUNDS; round++) {
+		ASSERT_EQ(0, load(self->file, ""));
+		/* In use is what it may be, and only for a moment. */
+		do
+			error = unload();
+		while (error == -EWOULDBLOCK);
+		ASSERT_EQ(0, error);
+	}
+	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+	pthread_join(thread, &used);
+	EXPECT_LT(0, (long)used);
 }
 
 TEST_HARNESS_MAIN

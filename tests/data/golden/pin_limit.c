@@ -12,6 +12,7 @@
 #include "importer_test.h"
 #include "memlock_test.h"
 
+#include <linux/io_uring.h>
 #include <pthread.h>
 
 /* The limit of the tests, in pages, and users that run nothing else. */
@@ -318,6 +319,54 @@ static void check_memfd(struct __test_metadata *_metadata, int device, int expec
 	if (result >= 0)
 		close(result);
 	close(memfd);
+}
+
+static int register_buffers(int ring, unsigned int opcode, const struct iovec *buffers, int count)
+{
+	return syscall(SYS_io_uring_register, ring, opcode, buffers, count) ? -errno : 0;
+}
+
+/* Return: how many pages can be pinned now. */
+static int count_room(int device, void *memory)
+{
+	int pages, dmabuf = -1;
+
+	for (pages = LIMIT; pages && dmabuf < 0; pages--)
+		dmabuf = pin(device, memory, pages);
+	if (dmabuf < 0)
+		return 0;
+	close(dmabuf);
+	return pages + 1;
+}
+
+/* What io_uring charges for, there is no room for; and the other way round. */
+/*
+ * Guards: a counter of the driver's own, beside the one that io_uring charges
+ * registered buffers to
+ */
+TEST_F(memlock, io_uring)
+{
+	struct iovec buffer = { .iov_base = self->memory + LIMIT * PAGE_BYTES };
+	struct io_uring_params parameters = { 0 };
+	int ring = syscall(SYS_io_uring_setup, 1, &parameters), room, dmabuf;
+
+	if (ring < 0)
+		SKIP(return, "this kernel lets nobody use io_uring");
+	/* Before 5.12 the ring itself was charged. */
+	room = count_room(self->device, self->memory);
+	ASSERT_LT(2, room);
+	buffer.iov_len = 2 * PAGE_BYTES;
+	ASSERT_EQ(0, register_buffers(ring, IORING_REGISTER_BUFFERS, &buffer, 1));
+	EXPECT_EQ(room - 2, count_room(self->device, self->memory));
+	ASSERT_EQ(0, register_buffers(ring, IORING_UNREGISTER_BUFFERS, NULL, 0));
+	EXPECT_EQ(room, count_room(self->device, self->memory));
+	dmabuf = pin(self->device, self->memory, room - 1);
+	ASSERT_LE(0, dmabuf);
+	EXPECT_EQ(-ENOMEM, register_buffers(ring, IORING_REGISTER_BUFFERS, &buffer, 1));
+	buffer.iov_len = PAGE_BYTES;
+	EXPECT_EQ(0, register_buffers(ring, IORING_REGISTER_BUFFERS, &buffer, 1));
+	close(dmabuf);
+	close(ring);
 }
 
 /* Guards: memfds that are charged although memlock=iovecs */

@@ -470,6 +470,61 @@ TEST_F(create, discard)
 	EXPECT_EQ(0, changer.errors);
 }
 
+#define FORKS	10
+
+/* Always with a child that has all of the memory: the last lives until the next one does. */
+static void *fork_until_stopped(void *argument)
+{
+	struct changer *changer = argument;
+	pid_t child, last = 0;
+
+	do {
+		child = fork();
+		if (!child)
+			for (;;)
+				pause();
+		changer->errors += child < 0;
+		if (last > 0) {
+			kill(last, SIGKILL);
+			join(last);
+		}
+		last = child;
+	} while (goes_on(changer));
+	if (last > 0) {
+		kill(last, SIGKILL);
+		join(last);
+	}
+	return NULL;
+}
+
+/*
+ * Guards: B10: pins that fork() does not see while they are being taken, so
+ * that the parent gets the copy
+ */
+TEST_F(create, fork)
+{
+	struct changer changer = { .source = &self->source };
+	size_t bytes = layout_pages(&variant->layout) * PAGE_BYTES;
+	int round, dmabuf;
+	pthread_t thread;
+	void *map;
+
+	ASSERT_EQ(0, pthread_create(&thread, NULL, fork_until_stopped, &changer));
+	for (round = 0; __atomic_load_n(&changer.rounds, __ATOMIC_RELAXED) < FORKS; round++) {
+		fill_pages(self->source.map, SEED_SOURCE, variant->layout.pages);
+		dmabuf = export_source(self->device, &self->source);
+		ASSERT_LE(0, dmabuf) TH_LOG("round %d", round);
+		ASSERT_EQ(0, map_shared(dmabuf, bytes, &map));
+		fill_pages(self->source.map, SEED_BUFFER, variant->layout.pages);
+		EXPECT_EQ(0, check_buffer(_metadata, map, SEED_BUFFER, &variant->layout));
+		munmap(map, bytes);
+		close(dmabuf);
+	}
+	__atomic_store_n(&changer.stop, 1, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	EXPECT_EQ(0, changer.errors);
+}
+
 #ifdef UDMABUF_IOV_CREATE
 /* Put nothing and memory in turns where the last entry is; all before it is pinned by then. */
 static void *unmap_until_stopped(void *argument)

@@ -390,6 +390,37 @@ TEST_F(last_user, killed)
 }
 
 /*
+ * Guards: a release that needs the program that held the last descriptor and
+ * mapping
+ */
+TEST_F(last_user, exec)
+{
+	int dmabuf = export_source(self->device, &self->source);
+	pid_t child;
+	void *map;
+
+	ASSERT_LE(0, dmabuf);
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child) {
+		ASSERT_EQ(0, map_shared(dmabuf, self->bytes, &map));
+		EXPECT_EQ(0, touch(map));
+		ASSERT_TRUE(hear(self->sockets[1]));
+		/* A program that lives until the socket is closed. */
+		dup2(self->sockets[1], STDIN_FILENO);
+		execl("/bin/cat", "cat", NULL);
+		_exit(1);
+	}
+	close(dmabuf);
+	EXPECT_EQ(self->before.dmabufs + 1, count_dmabufs());
+	ASSERT_TRUE(tell(self->sockets[0]));
+	EXPECT_TRUE(await_dmabufs(self->before.dmabufs));
+	EXPECT_EQ(0, waitpid(child, NULL, WNOHANG));
+	ASSERT_EQ(0, shutdown(self->sockets[0], SHUT_WR));
+	EXPECT_EQ(0, join(child));
+}
+
+/*
  * Guards: a count of mappings of the driver's own, which fork() does not tell
  */
 TEST_F(last_user, forked_map)
