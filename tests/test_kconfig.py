@@ -107,4 +107,5 @@ def test_the_real_profiles_ask_for_what_they_are_for() -> None:
         assert f"CONFIG_{option}=y" in asked["debug"]
     assert "CONFIG_GCOV_KERNEL=y" in asked["coverage"]
     assert "CONFIG_GCOV_PROFILE_ALL=y" not in asked["coverage"]
+    assert "CONFIG_FAILSLAB=y" in asked["coverage"]
     assert "CONFIG_KCSAN=y" in asked["kcsan"]
