@@ -16,6 +16,7 @@ from harness.run import Spawner
 
 _SCRIPT = Path(__file__).parent / "guest" / "run-tests"
 _LEAKS = _SCRIPT.with_name("leaks")
+_COUNTERS = _SCRIPT.with_name("counters")
 # virtme-ng's init mounts or overlays these and gives up where one is missing.
 _FOLDERS = (
     *("bin", "dev", "etc", "home", "lib", "mnt", "opt", "proc", "root", "run", "srv", "sys"),
@@ -35,11 +36,14 @@ class Load:
         ko: the file.
         parameters: such as "device_name=udmabuf".
         watched: whether no test may leave a user of it behind.
+        objects: folder in which it was made, if it counts what is executed (kmod.py): its counters
+            are sent at the end.
     """
 
     ko: Path
     parameters: tuple[str, ...] = ()
     watched: bool = True
+    objects: Path | None = None
 
     @property
     def verb(self) -> str:
@@ -74,6 +78,8 @@ class Plan:
         """The plan file that `guest/run-tests` reads."""
         lines = [f"nonce {self.nonce}"]
         lines += [" ".join((load.verb, load.ko.name, *load.parameters)) for load in self.loads]
+        counting = (f"gcov {load.ko.stem} {load.objects}" for load in self.loads if load.objects)
+        lines += counting
         for suite in self.suites:
             words = (word for id_ in suite.ids for word in ("-r", id_))
             lines.append(" ".join(("suite", suite.name, *words)))
@@ -94,6 +100,7 @@ def payload(plan: Plan, *, tools: Path, spawner: Spawner) -> tuple[tuple[str, Pa
     return (
         ("run-tests", _SCRIPT),
         ("leaks", _LEAKS),
+        ("counters", _COUNTERS),
         ("speed", guest_tool("speed", folder=tools, spawner=spawner)),
         *((load.ko.name, load.ko) for load in plan.loads),
         *((f"suites/{suite.name}", suite.binary) for suite in plan.suites),

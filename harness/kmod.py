@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Build one out-of-tree module for one kernel, out of the checkout's sight, cached by content.
 
-modules/NAME-KEY/   what was built: NAME.ko, build.json, build.log (or on another shelf)
+modules/NAME-KEY/   what was built: NAME.ko, build.json, build.log (or on another shelf);
+                    gcov/ if it counts what is executed: .gcno files, source/, gcov.json
 work/NAME-WHERE/    private copy of the sources with kbuild's objects, for the next edit
 """
 
@@ -32,9 +33,14 @@ _KEPT = 32
 # What a `make` in the checkout itself leaves there (kbuild's own clean rule).
 _ARTEFACTS = (
     *("*.o", "*.ko", "*.a", "*.mod", "*.mod.c", "*.cmd", "*.dwo", "*.symversions", ".tmp_*"),
+    *("*.gcno", "*.gcda"),
     *("Module.symvers", "Module.markers", "modules.order", ".module-common.*"),
 )
 _DIRTY = "building"
+# Folder in the cache entry of a module that counts.
+GCOV = "gcov"
+# A function that is inlined before the counters are added has none of its own.
+_GCOV_FLAGS = ("-fno-early-inlining",)
 _ERROR = re.compile(r"^.+?:\d+(:\d+)?: (fatal )?error: |^ERROR: modpost: |^make.*\*\*\* No rule ")
 _WARNING = re.compile(r"^.+?:\d+(:\d+)?: warning: |^WARNING: modpost: ")
 # A line that belongs to the message above it: the quoted source, the caret, notes.
@@ -71,6 +77,7 @@ class ModuleBuild:
         seconds: how long the build took, or the look into the cache.
         warnings: the compiler's lines (W=1), with paths of the checkout.
         log: all that the build printed.
+        gcov: folder with what its counters are read by (coverage.py); None if it has none.
     """
 
     ko: Path
@@ -80,6 +87,7 @@ class ModuleBuild:
     seconds: float
     warnings: tuple[str, ...]
     log: Path
+    gcov: Path | None = None
 
 
 def build_module(
@@ -92,6 +100,7 @@ def build_module(
     progress: Progress,
     flags: Sequence[str] = (),
     shelf: str = "modules",
+    gcov: bool = False,
 ) -> ModuleBuild:
     """Build a module, or return it from the cache in milliseconds.
 
@@ -102,6 +111,7 @@ def build_module(
         progress: making a build root is a phase of its own.
         flags: more for the compiler (KCFLAGS).
         shelf: folder of the cache for what is built; each keeps its own newest builds.
+        gcov: count what is executed; takes a kernel with CONFIG_GCOV_KERNEL.
 
     Raises:
         ModuleBuildError: it does not compile.
@@ -112,6 +122,7 @@ def build_module(
     start = time.monotonic()
     sources = read_sources(source)
     toolchain = choose_toolchain(kernel, cache=cache, spawner=spawner, progress=progress)
+    flags = (*flags, *(_GCOV_FLAGS if gcov else ()))
     where = (kernel_id(kernel), toolchain.compiler, toolchain.version, *flags)
     entry = cache / shelf / f"{name}-{_key(*where, name, sources=sources)}"
     found = _load(entry, name)
@@ -121,9 +132,16 @@ def build_module(
         with locked(work, waiting=waiting), locked(entry.with_name(name), waiting=waiting):
             found = _load(entry, name)
             if found is None:
-                job = _Job(source=source, kernel=kernel, name=name, toolchain=toolchain, work=work)
+                job = _Job(
+                    source=source,
+                    kernel=kernel,
+                    name=name,
+                    toolchain=toolchain,
+                    work=work,
+                    gcov=gcov,
+                )
                 log = _compile(job, sources, flags, cache, spawner)
-                _publish(job, entry, log)
+                _publish(job, entry, log, sources)
                 found = _load(entry, name)
                 if found is None:
                     raise VermagicError(f"{entry}: not whole after it was built")
@@ -186,6 +204,7 @@ class _Job:
     name: str
     toolchain: Toolchain
     work: Path
+    gcov: bool
 
     @property
     def copy(self) -> Path:
@@ -228,6 +247,8 @@ def _compile(
     variables = ["W=1"]
     if flags:
         variables.append(f"KCFLAGS={' '.join(flags)}")
+    if job.gcov:
+        variables.append("GCOV_PROFILE=y")
     completed = job.toolchain.make(
         job.kernel, job.copy, *variables, visible=(cache,), spawner=spawner
     )
@@ -254,12 +275,14 @@ def _sync(sources: Mapping[str, bytes], copy: Path) -> None:
             path.write_bytes(content)
 
 
-def _publish(job: _Job, entry: Path, log: str) -> None:
+def _publish(job: _Job, entry: Path, log: str, sources: Mapping[str, bytes]) -> None:
     vermagic = read_vermagic(job.ko)
     check_vermagic(vermagic, job.kernel, job.name)
     with making(entry) as temp:
         (temp / job.ko.name).write_bytes(job.ko.read_bytes())
         write_text(temp / "build.log", log)
+        if job.gcov:
+            _keep_gcov(job, temp / GCOV, sources)
         document = {
             "schema": _SCHEMA,
             "vermagic": vermagic,
@@ -271,6 +294,19 @@ def _publish(job: _Job, entry: Path, log: str) -> None:
         builds = sorted(folder.glob(f"{job.name}-*/"), key=lambda path: path.stat().st_mtime)
         for old in builds[:-_KEPT]:
             remove_tree(old)
+
+
+def _keep_gcov(job: _Job, folder: Path, sources: Mapping[str, bytes]) -> None:
+    """Keep what turns counters into lines: the compiler's notes, and the sources as they were."""
+    folder.mkdir()
+    for notes in job.copy.glob("*.gcno"):
+        (folder / notes.name).write_bytes(notes.read_bytes())
+    for name, content in sources.items():
+        path = folder / "source" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    # The guest's kernel knows the counters by the folder in which the objects were made.
+    write_text(folder / "gcov.json", dump({"schema": _SCHEMA, "objects": str(job.copy)}))
 
 
 def _load(entry: Path, name: str) -> ModuleBuild | None:
@@ -285,6 +321,7 @@ def _load(entry: Path, name: str) -> ModuleBuild | None:
             seconds=0.0,
             warnings=fields.texts("warnings"),
             log=entry / "build.log",
+            gcov=entry / GCOV if (entry / GCOV).is_dir() else None,
         )
     except DocumentError:
         return None

@@ -16,6 +16,7 @@ from pathlib import Path
 from harness.accel import Accelerator
 from harness.capacity import MOST_JOBS, default_jobs
 from harness.cell import load_cells
+from harness.coverage import cover, objects_of
 from harness.decode import DebugObject, Decoder
 from harness.errors import HarnessError
 from harness.guestmodules import kernel_loads
@@ -178,7 +179,14 @@ def check(place: Place, kernel_name: str, options: Options) -> tuple[RunResult, 
     check_patterns(load_specs(place.source / "selftests/specs"), options.patterns)
     ready = prepare(place, kernel_name)
     folder = trial(place, ready, options)
-    return rejudge(folder, decoder(place, folder)), folder
+    return verdicts(place, ready, folder), folder
+
+
+def verdicts(place: Place, ready: Ingredients, folder: Path) -> RunResult:
+    """Judge a run, and tell what of a driver that counts it has run; raises HarnessError."""
+    result = rejudge(folder, decoder(place, folder))
+    cover(place, ready.kernel, ready.driver, folder)
+    return result
 
 
 def decoder(place: Place, folder: Path) -> Decode:
@@ -248,7 +256,7 @@ def trial(
             folder,
             _manifest(place, ready, config, suites, modules, builtin=options.builtin),
             config=config,
-            loads=tuple(Load(ko=ko) for ko in modules),
+            loads=tuple(Load(ko=ko, objects=objects_of(ko)) for ko in modules),
             boot=_boot(place, spawner, cold=options.cold),
             leash=leash,
             kernel_loads=partial(kernel_loads, ready.kernel, cache=place.cache),
@@ -322,6 +330,7 @@ def build(
         spawner=place.spawner,
         progress=place.progress,
         shelf=shelf,
+        gcov=name == DRIVER and kernel.option("CONFIG_GCOV_KERNEL") == "y",
     )
 
 

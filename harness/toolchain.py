@@ -70,6 +70,23 @@ class Toolchain:
         )
         return self._run(argv, visible, spawner)
 
+    def gcov(self, files: Sequence[Path], *, visible: Path, spawner: Spawner) -> Completed:
+        """Run the gcov of this compiler, no other can read its files; JSON goes to stdout.
+
+        Args:
+            files: .gcda or .gcno, the others beside them.
+            visible: a folder that they are in, for a build root.
+
+        Returns:
+            How it ended; a failure is not raised.
+        """
+        head, _, tail = self.compiler.rpartition("gcc")
+        argv: tuple[str | Path, ...] = (
+            *(f"{head}gcov{tail}", "--json-format", "--branch-probabilities", "--stdout"),
+            *files,
+        )
+        return self._run(argv, (visible,), spawner)
+
     def ask_version(self, *, spawner: Spawner) -> str:
         """Return the first line of the compiler's `--version`; "" when it does not run."""
         completed = self._run((self.compiler, "--version"), (), spawner)

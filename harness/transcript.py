@@ -10,6 +10,7 @@ The guest's init (harness/guest/run-tests) frames the stream with lines that car
     @NONCE fail TEXT                    a step of the set-up failed (insmod)
     @NONCE suite NAME                   what follows is the output of this suite
     @NONCE exit NAME STATUS             the suite's program has ended, with this `$?`
+    @NONCE gcda NAME DATA               what the driver counted of itself: a file (coverage.py)
     @NONCE end TAINT                    no suite follows
 
 A frame may stand behind text that had no newline. A frame that is itself cut off (no newline) is
@@ -52,6 +53,7 @@ class Transcript:
         taint_after: the same at the end.
         failures: steps of the set-up that failed.
         stray: bytes outside of any suite.
+        counters: files by name, as they were sent: gzip, then base64.
         problems: violations of the framing; one line each.
     """
 
@@ -63,6 +65,7 @@ class Transcript:
     taint_after: int | None = None
     failures: tuple[str, ...] = ()
     stray: bytes = b""
+    counters: tuple[tuple[str, str], ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -102,6 +105,7 @@ class _Reader:
         self._sections: list[Section] = []
         self._open: _Open | None = None
         self._stray: list[bytes] = []
+        self._counters: list[tuple[str, str]] = []
         self._problems: list[str] = []
         self._ended = False
 
@@ -129,6 +133,8 @@ class _Reader:
                     self._problems.append(f"exit of {name}, which was not running")
                 else:
                     self._close(int(status))
+            case "gcda", [name, data] if name:
+                self._counters.append((name, data))
             case "end", [taint] if _is_number(taint):
                 self._cut_short()
                 self._ended = True
@@ -169,6 +175,7 @@ class _Reader:
             taint_after=self._number("taint after"),
             failures=tuple(self._failures),
             stray=b"".join(self._stray),
+            counters=tuple(self._counters),
             problems=tuple(self._problems),
         )
 

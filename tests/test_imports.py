@@ -26,6 +26,7 @@ PURE = (
     "legible",
     "cause",
     "flake",
+    "gcov",
     "spot",
     "charts",
     "summary",

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from harness import kmod
 from harness.cache import CacheError
+from harness.coverage import objects_of
 from harness.errors import HarnessError
 from harness.kernel import Kernel
 from harness.kernels import KernelStore
@@ -34,7 +35,7 @@ KBUILD = """\
 include $(M)/Kbuild
 name := $(obj-m:.o=)
 sources := $(wildcard $(M)/*.c)
-flags := -isystem $(CURDIR)/include -Wall $(KCFLAGS)
+flags := -isystem $(CURDIR)/include -Wall $(KCFLAGS) $(if $(GCOV_PROFILE),--coverage)
 modules: $(M)/$(name).ko
 $(M)/$(name).ko: $(sources:.c=.o)
 \t$(CC) -nostdlib -r -o $@ $^ $(CURDIR)/release.o
@@ -71,7 +72,7 @@ class Lab:
     cache: Path
     spawner: Spawner
 
-    def build(self, *flags: str, kernel: Kernel | None = None) -> ModuleBuild:
+    def build(self, *flags: str, kernel: Kernel | None = None, gcov: bool = False) -> ModuleBuild:
         return build_module(
             self.source,
             kernel or self.kernel,
@@ -80,6 +81,7 @@ class Lab:
             spawner=self.spawner,
             progress=Progress(Console(quiet=True)),
             flags=flags,
+            gcov=gcov,
         )
 
     def compiled(self) -> list[str]:
@@ -186,6 +188,26 @@ def test_the_build_that_goes_is_the_one_unused_for_longest(
     lab.write("other.c", '#include "demo.h"\nint other(void) { return 3; }\n')
     lab.build()
     assert [ko.exists() for ko in built] == [True, False]
+
+
+def test_what_counters_are_read_by_is_kept(lab: Lab) -> None:
+    """Of files that an edit did not touch, too; and the sources as they were compiled."""
+    plain = lab.build()
+    first = lab.build(gcov=True)
+    assert plain.gcov is None and plain.ko != first.ko and first.gcov is not None
+    before = (first.gcov / "other.gcno").read_bytes()
+    lab.write("first.c", '#include "demo.h"\nint first(void) { return other() + 1; }\n')
+    lab.compiled()
+    second = lab.build(gcov=True)
+    assert lab.compiled() == ["first.c"]
+    assert second.gcov is not None
+    assert (second.gcov / "other.gcno").read_bytes() == before
+    assert (second.gcov / "first.gcno").read_bytes() != (first.gcov / "first.gcno").read_bytes()
+    assert "+ 1" in (second.gcov / "source/first.c").read_text()
+    assert "+ 1" not in (first.gcov / "source/first.c").read_text()
+    objects = objects_of(second.ko)
+    assert objects_of(plain.ko) is None
+    assert objects is not None and (objects / "first.o").is_file()
 
 
 def test_a_removed_source_is_no_longer_built(lab: Lab) -> None:

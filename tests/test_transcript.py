@@ -22,6 +22,8 @@ foo@{NONCE} exit mmap 0
 {NONCE} exit sg 0
 ok 1 c.d
 @{NONCE} exit sg 139
+@{NONCE} gcda main.gcda H4sI+/8=
+@{OTHER} gcda pin.gcda H4sI
 @{NONCE} end 4608
 """.encode()
 
@@ -36,6 +38,8 @@ def test_a_whole_stream() -> None:
             Section(name="sg", text=forged + b"ok 1 c.d\n", line=8, status=139),
         ),
         ended=True,
+        stray=f"@{OTHER} gcda pin.gcda H4sI\n".encode(),
+        counters=(("main.gcda", "H4sI+/8="),),
         taint_before=4096,
         taint_after=4608,
     )
