@@ -78,6 +78,7 @@ def compare_matrix(
     place.progress.note("now:")
     now = run_matrix(place, cells, options, folder=folder, before=known if changed_only else ())
     print_news(now, before, folder, place.progress.console, verbose=verbose)
+    write_reports(place, folder)
     return baseline.exit_status(now, before)
 
 
