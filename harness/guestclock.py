@@ -35,14 +35,12 @@ class GuestClock:
         self._waited: dict[str, int] = {}
         self._seen = wall()
         self._now = self._seen
-        self._since = (self._seen, self._now)
 
     def follow(self, pid: int) -> None:
         """Take the threads of this process for the VM's from now on."""
         self.now()
         self._tasks = self._proc / str(pid) / "task"
         self._waited = self._read()
-        self._since = (self._seen, self._now)
 
     def now(self) -> float:
         """Return the time in seconds; it never goes back, and never runs faster than the wall's.
@@ -58,12 +56,6 @@ class GuestClock:
         self._now += passed - min(max(lost / 1e9, 0.0), passed)
         self._seen, self._waited = wall, waited
         return self._now
-
-    def share(self) -> float:
-        """Return how much of the time since :meth:`follow` the VM could have run, 0 to 1."""
-        now = self.now()
-        wall, own = self._since
-        return (now - own) / (self._seen - wall) if self._seen > wall else 1.0
 
     def _read(self) -> dict[str, int]:
         """Return for each thread how long it has waited so far, ns."""

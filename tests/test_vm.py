@@ -207,9 +207,6 @@ class Leaping(GuestClock):
         self._now += self._leap if self._known else 0
         return super().now()
 
-    def share(self) -> float:
-        return 1.0
-
 
 @pytest.mark.parametrize(("leap", "exit_"), [(0, VmExit.CLEAN), (1000, VmExit.SILENT)])
 def test_patience_is_the_vm_s_time_and_not_the_wall_s(
@@ -218,17 +215,6 @@ def test_patience_is_the_vm_s_time_and_not_the_wall_s(
     monkeypatch.setattr(watch, "GuestClock", partial(Leaping, leap))
     end = replay("slow", tmp_path, Deadlines(boot=10**6, silence=900, total=10**6))
     assert end.exit is exit_
-
-
-@pytest.mark.parametrize(("share", "seconds"), [(1.0, 2), (0.5, 1), (0.0, 0)])
-def test_what_the_guest_measured_on_a_busy_host_is_corrected(
-    share: float, seconds: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(GuestClock, "share", lambda clock: share)
-    end = replay(
-        "silent", tmp_path, Deadlines(boot=30, silence=0.1, total=60), TCG, FAKE_SPEED="17.0"
-    )
-    assert end.detail.startswith(f"no result for {seconds} s; last on the console: ")
 
 
 def test_before_hello_patience_is_what_this_host_needs(tmp_path: Path) -> None:

@@ -47,8 +47,11 @@
 /* ASSERT_EQ(a, b) means what a == b means in C, and a test may compare an int with a size_t. */
 #pragma GCC diagnostic ignored "-Wsign-compare"
 
-/* Seconds on a real machine; the longest of our tests takes a tenth of one there. */
-#define TEST_TIMEOUT_DEFAULT	3
+/*
+ * Seconds on a real machine. The longest of our tests takes a tenth of one there, and a busy host may
+ * let it wait ten times as long.
+ */
+#define TEST_TIMEOUT_DEFAULT	5
 
 /* How long a killed process may take to die before it counts as stuck; microseconds, scaled. */
 #define __KSFT_REAP_US		1000000LL
