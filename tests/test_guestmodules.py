@@ -33,6 +33,17 @@ def test_modules_come_unpacked_after_what_they_need(tmp_path: Path) -> None:
     assert [load.ko.read_text() for load in loads[:2]] == ["plain.ko itself", "drm.ko.xz itself"]
 
 
+def test_modules_come_without_their_signatures(tmp_path: Path) -> None:
+    """The end of Debian's drm.ko, but for the signature itself."""
+    (tmp_path / "lib").mkdir()
+    signed = kernel(tmp_path / "lib")
+    description = bytes.fromhex("00 00 02 00 00 00 00 00") + (5).to_bytes(4, "big")
+    data = b"code" + b"PKCS7" + description + b"~Module signature appended~\n"
+    (tmp_path / "lib/drm.ko.xz").write_bytes(lzma.compress(data))
+    (load,) = kernel_loads(signed, ["drm"], cache=tmp_path)
+    assert load.ko.read_bytes() == b"code"
+
+
 def test_what_was_unpacked_stays(tmp_path: Path) -> None:
     (tmp_path / "lib").mkdir()
     (first,) = kernel_loads(kernel(tmp_path / "lib"), ["drm"], cache=tmp_path)
