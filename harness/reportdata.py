@@ -13,6 +13,7 @@ from urllib.parse import quote
 from harness import flake
 from harness.cause import Cause, Failure, find_causes
 from harness.cell import CellResult
+from harness.coverage import load_coverage
 from harness.errors import HarnessError
 from harness.flake import find_flakes
 from harness.history import History, record_of
@@ -124,6 +125,7 @@ def _cell(folder: Path, cell: CellResult) -> Cell:
         again=again(_own(folder, cell, manifest), cell.name),
         links=tuple(_link(folder, path, cell.folder) for path in files if path.is_file()),
         coverage=tuple(_link(folder, path, cell.folder) for path in _coverage(cell.folder)),
+        covered=load_coverage(cell.folder),
     )
 
 

@@ -5,6 +5,7 @@ import shlex
 from dataclasses import dataclass
 
 from harness.cause import Cause, Failure
+from harness.coverage import Coverage
 from harness.flake import Flake
 from harness.history import History, Record
 from harness.manifest import Manifest
@@ -34,6 +35,7 @@ class Cell:
         again: the command that runs all of it again.
         links: its files.
         coverage: of its coverage report; empty without.
+        covered: what that says.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Cell:
     again: str
     links: tuple[Link, ...]
     coverage: tuple[Link, ...]
+    covered: Coverage | None
 
     @property
     def verdict(self) -> str:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """report.py and what feeds it: one file that opens anywhere, says it all, and runs nothing."""
 
+import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
@@ -184,6 +185,25 @@ def test_coverage_without_a_front_page(tmp_path: Path) -> None:
     (one.folder / "coverage/main.c.gcov").write_text("")
     text = text_of(tmp_path, one)
     assert '<a href="cells/6.12/coverage/main.c.gcov">coverage/main.c.gcov</a>' in text
+
+
+def test_lines_that_were_not_run(tmp_path: Path) -> None:
+    one = cell(tmp_path, run(*passed()))
+    (one.folder / "coverage").mkdir()
+    half, why = {"run": 1, "total": 2}, "It & that cannot happen."
+    missed = [
+        {"file": "pin.c", "line": 7, "function": "pin", "text": text, "reason": reason}
+        for text, reason in (("return <0>;", why), ("return 1;", None))
+    ]
+    document = {"schema": 1, "lines": half, "branches": half, "functions": half}
+    document |= {"missed": missed, "stale": [], "notes": ["vm-2 sent no counters"]}
+    (one.folder / "coverage/index.html").write_text("")
+    (one.folder / "coverage/coverage.json").write_text(json.dumps(document))
+    text = words(text_of(tmp_path, one))
+    assert "lines 50.0 % (1 of 2), functions 50.0 %" in text
+    assert "vm-2 sent no counters" in text
+    assert "return <0>; pin.c:7 pin It & that cannot happen." in text
+    assert "return 1; pin.c:7 pin no known reason" in text
 
 
 def test_a_cell_that_could_not_be_run(tmp_path: Path) -> None:
