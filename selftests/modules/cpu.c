@@ -4,6 +4,7 @@
  */
 #include <linux/completion.h>
 #include <linux/dma-buf.h>
+#include <linux/dma-resv.h>
 #include <linux/kthread.h>
 #include <linux/sched/signal.h>
 #include <linux/sched/task.h>
@@ -77,6 +78,44 @@ long importer_vmap(struct importer_session *session, void __user *argp)
 	}
 	if (err)
 		importer_drop(obj);
+	return err;
+}
+
+static int try_vmap(struct dma_buf *dmabuf)
+{
+#ifdef HAVE_VMAP_IOSYS_MAP
+	struct iosys_map map;
+	int err;
+
+	if (!dmabuf->ops->vmap)
+		return -EOPNOTSUPP;
+	dma_resv_lock(dmabuf->resv, NULL);
+	err = dmabuf->ops->vmap(dmabuf, &map);
+	if (!err && dmabuf->ops->vunmap)
+		dmabuf->ops->vunmap(dmabuf, &map);
+	dma_resv_unlock(dmabuf->resv);
+	return err;
+#else
+	return -EOPNOTSUPP;
+#endif
+}
+
+long importer_try_vmap(void __user *argp)
+{
+	struct dmabuf_importer_vmap arg;
+	struct dma_buf *dmabuf;
+	int err;
+
+	if (copy_from_user(&arg, argp, sizeof(arg)))
+		return -EFAULT;
+	if (arg.handle || arg.vaddr)
+		return -EINVAL;
+	dmabuf = dma_buf_get(arg.fd);
+	if (IS_ERR(dmabuf))
+		return PTR_ERR(dmabuf);
+
+	err = try_vmap(dmabuf);
+	dma_buf_put(dmabuf);
 	return err;
 }
 

@@ -308,6 +308,12 @@ struct dmabuf_importer_abandon {
 #define DMABUF_IMPORTER_FAIL	_IOWR(DMABUF_IMPORTER_MAGIC, 0x93, struct dmabuf_importer_fail)
 #define DMABUF_IMPORTER_TRANSLATE \
 	_IOWR(DMABUF_IMPORTER_MAGIC, 0x94, struct dmabuf_importer_translate)
+/*
+ * Map the dma-buf .fd into kernel space and undo it, by the exporter's own operations: the core
+ * warns of every exporter that fails. The rest is 0. EOPNOTSUPP: before Linux 5.18.
+ */
+#define DMABUF_IMPORTER_TRY_VMAP \
+	_IOW(DMABUF_IMPORTER_MAGIC, 0x96, struct dmabuf_importer_vmap)
 #define DMABUF_IMPORTER_HOLD	_IOW(DMABUF_IMPORTER_MAGIC, 0x95, struct dmabuf_importer_hold)
 
 #endif /* _DMABUF_IMPORTER_H */

@@ -90,6 +90,7 @@ void importer_undo_fail(struct importer_session *session);
 /* cpu.c */
 long importer_vmap(struct importer_session *session, void __user *argp);
 long importer_vunmap(struct importer_session *session, u32 handle);
+long importer_try_vmap(void __user *argp);
 long importer_vio(struct importer_session *session, void __user *argp, bool write);
 long importer_access(void __user *argp, bool end);
 long importer_stress(void __user *argp);

@@ -256,6 +256,8 @@ static long dispatch(struct importer_session *session, unsigned int cmd, unsigne
 		return importer_vmap(session, argp);
 	case DMABUF_IMPORTER_VUNMAP:
 		return importer_vunmap(session, arg);
+	case DMABUF_IMPORTER_TRY_VMAP:
+		return importer_try_vmap(argp);
 	case DMABUF_IMPORTER_VREAD:
 		return importer_vio(session, argp, false);
 	case DMABUF_IMPORTER_VWRITE:
