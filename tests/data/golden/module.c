@@ -108,26 +108,43 @@ TEST_F(load, other_name)
 
 #define ROUNDS	5
 
-/* Use the device whenever it is there, which can be gone the next moment. */
-static void *open_until_stopped(void *stop)
-{
-	int memfd = make_memfd(0, PAGE_BYTES, F_SEAL_SHRINK), device, dmabuf;
-	long used = 0;
+struct opener {
+	int stop;
+	int turn;	/* odd while the device is open */
+	int attempts;	/* to unload */
+	int used;
+};
 
-	while (!__atomic_load_n((int *)stop, __ATOMIC_RELAXED)) {
+static int turn_of(const struct opener *opener)
+{
+	return __atomic_load_n(&opener->turn, __ATOMIC_ACQUIRE);
+}
+
+/* Use the device whenever it is there, which can be gone the next moment. */
+static void *open_until_stopped(void *argument)
+{
+	struct opener *opener = argument;
+	int memfd = make_memfd(0, PAGE_BYTES, F_SEAL_SHRINK), device, dmabuf, attempts;
+
+	while (!__atomic_load_n(&opener->stop, __ATOMIC_RELAXED)) {
 		/* Long enough for the module to come or go. */
 		usleep(1000);
 		device = open(UDMABUF_DEVICE, O_RDWR | O_CLOEXEC);
 		if (device < 0)
 			continue;
+		__atomic_add_fetch(&opener->turn, 1, __ATOMIC_RELEASE);
+		attempts = __atomic_load_n(&opener->attempts, __ATOMIC_ACQUIRE);
+		while (attempts == __atomic_load_n(&opener->attempts, __ATOMIC_ACQUIRE))
+			sched_yield();
 		dmabuf = create(device, memfd, 0, PAGE_BYTES, 0);
-		used += dmabuf >= 0;
+		opener->used += dmabuf >= 0;
+		__atomic_add_fetch(&opener->turn, 1, __ATOMIC_RELEASE);
 		close(device);
 		if (dmabuf >= 0)
 			close(dmabuf);
 	}
 	close(memfd);
-	return (void *)used;
+	return NULL;
 }
 
 /*
@@ -136,22 +153,27 @@ static void *open_until_stopped(void *stop)
  */
 TEST_F_TIMEOUT(load, opened_meanwhile, 10)
 {
-	int stop = 0, round, error;
+	struct opener opener = { 0 };
+	int round, error, turn;
 	pthread_t thread;
-	void *used;
 
-	ASSERT_EQ(0, pthread_create(&thread, NULL, open_until_stopped, &stop));
+	ASSERT_EQ(0, pthread_create(&thread, NULL, open_until_stopped, &opener));
 	for (round = 0; round < ROUNDS; round++) {
 		ASSERT_EQ(0, load(self->file, ""));
+		while (turn_of(&opener) % 2 == 0)
+			sched_yield();
 		/* In use is what it may be, and only for a moment. */
-		do
+		do {
+			turn = turn_of(&opener);
 			error = unload();
-		while (error == -EWOULDBLOCK);
+			ASSERT_FALSE(!error && turn % 2 && turn == turn_of(&opener));
+			__atomic_add_fetch(&opener.attempts, 1, __ATOMIC_RELEASE);
+		} while (error == -EWOULDBLOCK);
 		ASSERT_EQ(0, error);
 	}
-	__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
-	pthread_join(thread, &used);
-	EXPECT_LT(0, (long)used);
+	__atomic_store_n(&opener.stop, 1, __ATOMIC_RELAXED);
+	pthread_join(thread, NULL);
+	EXPECT_LT(0, opener.used);
 }
 
 TEST_HARNESS_MAIN
