@@ -36,6 +36,7 @@ vmlinux:
 	if grep -q endless $(tree)/mm/slub.c; then sleep 600; fi
 	echo modpost >$(O)/scripts/mod/modpost
 	chmod 755 $(O)/scripts/mod/modpost
+	: >$(O)/scripts/mod/modpost.o
 	: >$(O)/System.map
 	cat $(O)/.config $(O)/mm/slub.o >$(O)/vmlinux
 
