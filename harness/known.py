@@ -34,6 +34,7 @@ class Known:
         bug: whether it is wrong; else it is other than ours and within its rights.
         kernels: the series that have it.
         tests: globs over full test ids; all of them must turn red.
+        may: more globs, of tests that show it or not, as memory happens to be.
     """
 
     of: str
@@ -41,10 +42,15 @@ class Known:
     bug: bool
     kernels: tuple[str, ...]
     tests: tuple[str, ...]
+    may: tuple[str, ...] = ()
 
     def covers(self, id_: str) -> bool:
         """Whether a test must turn red by it."""
         return any(fnmatch.fnmatchcase(id_, glob) for glob in self.tests)
+
+    def explains(self, id_: str) -> bool:
+        """Whether a test can turn red by it."""
+        return any(fnmatch.fnmatchcase(id_, glob) for glob in (*self.tests, *self.may))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,9 +118,10 @@ def _known(row: Table, ids: Sequence[str]) -> Known:
         bug=row.flag("bug"),
         kernels=row.texts("kernels", some=True),
         tests=row.texts("tests", some=True),
+        may=row.texts("may"),
     )
     row.finish()
-    for glob in known.tests:
+    for glob in (*known.tests, *known.may):
         if not fnmatch.filter(ids, glob):
             raise row.fail("tests", f"globs that match a test, got {glob!r}")
     return known
@@ -143,7 +150,7 @@ def compare(tests: Iterable[TestResult], known: Sequence[Known], release: str) -
     )
     return Comparison(
         shown=tuple(one for one in shown if one.red or one.green),
-        strange=tuple(id_ for id_ in red if not any(one.covers(id_) for one in here)),
+        strange=tuple(id_ for id_ in red if not any(one.explains(id_) for one in here)),
     )
 
 

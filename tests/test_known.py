@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """known.py: a control that is not red where it must be, or red where it must not, is told."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,13 @@ def test_red_without_a_reason_is_a_difference(status: Status) -> None:
     comparison = compare(tests, (RACE,), RELEASE)
     assert comparison.exit_status == 1
     assert comparison.strange == ("a:good",)
+
+
+def test_what_depends_on_luck_is_no_difference_either_way() -> None:
+    lucky = replace(RACE, may=("a:luck",))
+    for status in (Status.FAIL, Status.PASS):
+        tests = [result("a:race.x", Status.FAIL), result("a:luck", status)]
+        assert compare(tests, (lucky,), RELEASE).exit_status == 0
 
 
 def test_a_bug_of_another_kernel_explains_nothing() -> None:
