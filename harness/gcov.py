@@ -8,7 +8,7 @@ later only, and would take names for files that are elsewhere by now; it is give
 import base64
 import json
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
@@ -84,7 +84,7 @@ def read_counts(text: str, objects: PurePosixPath) -> dict[str, FileCounts]:
     """Read what gcov says.
 
     Args:
-        text: a JSON document a line, one for each object; gcov's warnings between them.
+        text: a JSON document for each object; gcov's warnings between them.
         objects: folder in which they were compiled; what is not below it is the kernel's.
 
     Returns:
@@ -95,7 +95,7 @@ def read_counts(text: str, objects: PurePosixPath) -> dict[str, FileCounts]:
     """
     found: dict[str, FileCounts] = {}
     try:
-        for document in (json.loads(line) for line in text.splitlines() if line.startswith("{")):
+        for document in _documents(text):
             # Since Linux 6.13 the compiler runs there, and its names are relative.
             base = PurePosixPath(document["current_working_directory"])
             for file in document["files"]:
@@ -105,6 +105,17 @@ def read_counts(text: str, objects: PurePosixPath) -> dict[str, FileCounts]:
     except (ValueError, KeyError, TypeError) as error:
         raise CountersError(f"not gcov's JSON: {error!r}") from None
     return found
+
+
+def _documents(text: str) -> Iterator[Any]:
+    """Yield the documents; GCC 12 puts no line ends between them."""
+    decoder = json.JSONDecoder()
+    for line in text.splitlines():
+        rest = line
+        while rest.startswith("{"):
+            document, end = decoder.raw_decode(rest)
+            yield document
+            rest = rest[end:].lstrip()
 
 
 def add(total: dict[str, FileCounts], counts: Counts) -> None:

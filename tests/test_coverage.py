@@ -279,10 +279,10 @@ def test_names_relative_to_the_objects() -> None:
         {"file": "/usr/src/linux/mm.h", "lines": [line], "functions": []},
     ]
     document = json.dumps({"current_working_directory": "/work/src", "files": files})
-    counts = read_counts(f"gcov: a warning\n{document}\n", PurePosixPath("/work/src"))
+    counts = read_counts(f"gcov: a warning\n{document}{document}\n", PurePosixPath("/work/src"))
     assert list(counts) == ["main.c"]
-    assert counts["main.c"].lines[3].count == 2
-    assert counts["main.c"].lines[3].branches == (1, 0, 1, 0)
+    assert counts["main.c"].lines[3].count == 4
+    assert counts["main.c"].lines[3].branches == (2, 0, 2, 0)
 
 
 @pytest.mark.parametrize("text", ['{"files": []}', '{"files"', "{}"])
