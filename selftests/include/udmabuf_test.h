@@ -165,6 +165,19 @@ static inline size_t layout_source_page(const struct layout *layout, size_t numb
 	return run->first + number;
 }
 
+/* Return: whether a source page is in the buffer more than once. */
+static inline bool layout_repeats(const struct layout *layout)
+{
+	size_t i, j;
+
+	for (i = 0; i < layout->nr_runs; i++)
+		for (j = 0; j < i; j++)
+			if (layout->runs[i].first < layout->runs[j].first + layout->runs[j].count &&
+			    layout->runs[j].first < layout->runs[i].first + layout->runs[i].count)
+				return true;
+	return false;
+}
+
 static inline bool layout_exports(const struct layout *layout, size_t source_page)
 {
 	size_t i;
