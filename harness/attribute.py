@@ -27,11 +27,13 @@ class Charge:
         test: id of the test that was running; None: no test was, or a damaged mark hides which.
         splat: what the kernel complained of.
         line: where in the console log, from 1.
+        before: id of the test that began next; None when none did.
     """
 
     test: str | None
     splat: Splat
     line: int
+    before: str | None = None
 
 
 def attribute(chunks: Iterable[bytes], *, tests: Collection[str] = ()) -> tuple[Charge, ...]:
@@ -61,7 +63,10 @@ def attribute(chunks: Iterable[bytes], *, tests: Collection[str] = ()) -> tuple[
             running = name(marks[behind].name) if marks[behind].what == "test" else None
             behind += 1
         if splat.start >= _seam(marks):
-            charges.append(Charge(test=running, splat=splat, line=splat.line))
+            begun = (mark.name for mark in marks[behind:] if mark.what == "test")
+            after = next(begun, None)
+            before = None if after is None else name(after)
+            charges.append(Charge(test=running, splat=splat, line=splat.line, before=before))
     return tuple(charges)
 
 

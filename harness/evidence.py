@@ -18,12 +18,16 @@ class Blame:
         title: one line.
         lines: what the reader is shown of it.
         excuse: why it says nothing about the kernel; "" when it does.
+        late: found out later, as a leak is, and no harm to the tests between.
+        before: the test that began next; None when none did.
     """
 
     test: str | None
     title: str
     lines: tuple[str, ...] = ()
     excuse: str = ""
+    late: bool = False
+    before: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +82,8 @@ def settled(told: Transcript, blames: Sequence[Blame] = ()) -> frozenset[str]:
     """Return the full ids of the tests that a VM is done with.
 
     Those that reported, and the one that was running when the VM, or its suite, came to its end: a
-    later VM that ran it again would meet the same end. What reported after another test's splat did
-    so in a kernel that is no longer as it should be, and is to run again.
+    later VM that ran it again would meet the same end. What reported after a splat did so in a kernel
+    that is no longer as it should be, and is to run again.
     """
     suites = suites_of(told)
     done = {suite.full_id(test) for suite in suites for test in suite.document.tests}
@@ -88,11 +92,21 @@ def settled(told: Transcript, blames: Sequence[Blame] = ()) -> frozenset[str]:
 
 
 def reported_after(suites: Sequence["Suite"], blames: Sequence[Blame]) -> frozenset[str]:
-    """Return the full ids of the tests that reported after the first that a splat is charged to."""
+    """Return the full ids of the tests that reported in a kernel that had complained before.
+
+    Those behind the test that the first splat is charged to; behind the splat itself when it was
+    no test's.
+    """
     order = [suite.full_id(test) for suite in suites for test in suite.document.tests]
-    charged = {blame.test for blame in blames}
-    first = next((at for at, id_ in enumerate(order) if id_ in charged), len(order))
-    return frozenset(order[first + 1 :]) - {id_ for id_ in order[: first + 1]}
+    sound = len(order)
+    for blame in blames:
+        if blame.late:
+            continue
+        if blame.test in order:
+            sound = min(sound, order.index(blame.test) + 1)
+        elif blame.test is None and blame.before in order:
+            sound = min(sound, order.index(blame.before))
+    return frozenset(order[sound:]) - frozenset(order[:sound])
 
 
 def suites_of(told: Transcript) -> list[Suite]:

@@ -138,8 +138,8 @@ def _blamed(result: TestResult, blames: list[Blame], vm: VmEnd) -> TestResult:
     dead = result.status is Status.CRASHED and vm.exit is VmExit.PANIC
     judged = result.status.judged and result.status is not Status.TIMEOUT
     status = Status.FAIL if dead or judged else result.status
-    if excuse := next((blame.excuse for blame in blames if blame.excuse), ""):
-        status, reason = Status.CRASHED, f"{titles}: {excuse}"
+    if all(blame.excuse for blame in blames):
+        status, reason = Status.CRASHED, f"{titles}: {blames[0].excuse}"
     # The console has the whole of what the guest reports line by line.
     own = (line for line in result.lines if not line.startswith(_KERNEL))
     lines = (*(line for blame in blames for line in blame.lines), *own)
@@ -148,7 +148,7 @@ def _blamed(result: TestResult, blames: list[Blame], vm: VmEnd) -> TestResult:
 
 def _spoiled(tests: list[TestResult], late: frozenset[str]) -> list[TestResult]:
     """Take back what passed in a kernel that had complained before."""
-    reason = "ran after another test's splat in the same kernel, which is no verdict"
+    reason = "ran after a splat in the same kernel, which is no verdict"
     return [
         replace(test, status=Status.MISSING, reason=reason)
         if test.id in late and test.status.good
@@ -237,7 +237,7 @@ def _describe_status(status: int) -> str:
 def _suite_entry(suite: Suite, wanted: set[str], *, watched: bool) -> list[TestResult]:
     """Return one ERROR for a suite that contradicts itself, none for a sound one."""
     section, document = suite.section, suite.document
-    lines = {line for test in document.tests for line in test.lines}
+    lines = {line for test in document.tests for line in test.lines} | set(document.between)
     blind = sorted(line for line in lines if watched and line.startswith(_UNWATCHED))
     reasons = [f"blind to dirt: {line.removeprefix(_UNWATCHED)}" for line in blind]
     if section.name not in wanted:
@@ -297,7 +297,9 @@ def _vm_entries(
         reason = _clip("; ".join(told.failures))
         entries.append(TestResult(id=f"{vm}:setup", status=Status.ERROR, reason=reason))
     if blames:
-        entry = TestResult(id=f"{vm}:kernel", status=Status.FAIL, reason="outside of any test")
+        tests = [id_ for id_ in evidence.planned if id_ in {blame.test for blame in blames}]
+        where = f"in {', '.join(tests)}, which ran again" if tests else "outside of any test"
+        entry = TestResult(id=f"{vm}:kernel", status=Status.FAIL, reason=where)
         entries.append(_blamed(entry, blames, evidence.vm))
     if release is not None and told.release not in (None, release):
         reason = f"booted {told.release}, but the tests are for {release}"

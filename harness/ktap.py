@@ -115,6 +115,7 @@ class Document:
         bail: the reason behind "Bail out!", None when there is none.
         running: the test that has begun (RUN line) and has no result.
         running_lines: what it had printed by then.
+        between: diagnostics that were printed before a test began, and are no test's.
         problems: anomalies, by line.
     """
 
@@ -124,6 +125,7 @@ class Document:
     bail: str | None
     running: str | None
     running_lines: tuple[str, ...]
+    between: tuple[str, ...]
     problems: tuple[Problem, ...]
 
 
@@ -174,6 +176,7 @@ class _Parser:
         self._subtest = ""
         self._skipped: str | None = None
         self._bail: str | None = None
+        self._between: list[str] = []
 
     def feed(self, number: int, line: Line) -> None:
         """Take one complete line."""
@@ -259,6 +262,7 @@ class _Parser:
         level = self._stack[-1]
         if line.kind is Kind.RUN:
             self._running = line.name
+            self._between += level.pending
             level.pending = []
         elif line.kind is Kind.DURATION:
             self._durations[line.name] = line.number / 1e6
@@ -371,6 +375,7 @@ class _Parser:
             bail=self._bail,
             running=self._running,
             running_lines=last_words,
+            between=tuple(self._between),
             problems=tuple(self._problems),
         )
 

@@ -31,6 +31,8 @@ from harness.manifest import BUILTIN, Manifest, load_manifest, vm_folder
 from harness.results import RunResult
 
 CONSOLE = "console.log"
+# A kind of splats.toml: guest/leaks asks for them when all tests are over.
+LEAK = "memory-leak"
 RESULTS = "results.ktap"
 VERDICTS = "results.json"
 JUNIT = "junit.xml"
@@ -198,7 +200,13 @@ def blames_of(console: Path, planned: Sequence[str], decode: Decode = str) -> It
         splat = charge.splat
         where = f"{console.parent.name}/{console.name}:{charge.line}: {splat.title}"
         text = decode(splat.text).splitlines()
-        yield Blame(test=charge.test, title=splat.title, lines=(where, *text))
+        yield Blame(
+            test=charge.test,
+            title=splat.title,
+            lines=(where, *text),
+            late=splat.kind == LEAK,
+            before=charge.before,
+        )
 
 
 def _unasked(console: Iterator[bytes]) -> Iterator[bytes]:

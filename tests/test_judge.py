@@ -428,7 +428,11 @@ def test_what_passed_after_anothers_splat_is_no_verdict() -> None:
         Status.MISSING,
     ]
     assert settled(parse(GOOD, NONCE), (blame,)) == {"mmap:a.one"}
-    assert settled(parse(GOOD, NONCE), (replace(blame, test=None),)) == frozenset(EXPECTED)
+    assert settled(parse(GOOD, NONCE), (replace(blame, late=True),)) == frozenset(EXPECTED)
+    nobodys = replace(blame, test=None)
+    assert settled(parse(GOOD, NONCE), (nobodys,)) == frozenset(EXPECTED)
+    early = replace(nobodys, before="mmap:a.two")
+    assert settled(parse(GOOD, NONCE), (early,)) == {"mmap:a.one"}
 
 
 def test_the_worst_of_two_vms_counts() -> None:
@@ -441,7 +445,8 @@ def test_the_worst_of_two_vms_counts() -> None:
 
 
 def test_a_suite_that_could_not_watch_its_driver_is_an_error() -> None:
-    output = MMAP.replace("1..2\n", "1..2\n# UNWATCHED: dma-bufs: not in /sys\n")
+    told = "# UNWATCHED: dma-bufs: not in /sys\n#  RUN           a.one ...\n"
+    output = MMAP.replace("1..2\n", f"1..2\n{told}")
     text = stream(("mmap", output, 0), ("sg", SG, 0))
     entry = only(judge(EXPECTED, parse(text, NONCE), CLEAN), "mmap:suite")
     assert entry.status is Status.ERROR
@@ -503,6 +508,15 @@ def test_a_taint_is_not_charged_twice() -> None:
     text = stream(("mmap", MMAP, 0), ("sg", SG, 0), end=4096 + 512)
     judgement = judge(EXPECTED, parse(text, NONCE), CLEAN, blames=WARNED)
     assert "vm-1:taint" not in {test.id for test in judgement.tests}
+
+
+def test_an_excuse_for_one_splat_is_none_for_another() -> None:
+    int3 = replace(WARNED[0], title="int3 in f", excuse="a bug of QEMU 7.2: run it again")
+    both = (WARNED[0], int3)
+    two = only(judge(EXPECTED, parse(GOOD, NONCE), CLEAN, blames=both), "mmap:a.two")
+    assert two.status is Status.FAIL
+    alone = only(judge(EXPECTED, parse(GOOD, NONCE), CLEAN, blames=(int3,)), "mmap:a.two")
+    assert (alone.status, alone.reason) == (Status.CRASHED, f"int3 in f: {int3.excuse}")
 
 
 def test_what_is_done_with_is_what_reported_or_was_running() -> None:

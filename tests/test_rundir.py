@@ -19,7 +19,7 @@ from harness.interrogate import ASKED
 from harness.jsonfile import DocumentError
 from harness.manifest import Manifest, VmRun, load_manifest, save_manifest, vm_folder
 from harness.results import RunResult, Status, VmEnd, VmExit
-from harness.rundir import new_run, rejudge
+from harness.rundir import blames_of, new_run, rejudge
 
 NONCE = "0123456789abcdef0123456789abcdef"
 VM = VmRun(
@@ -326,6 +326,20 @@ def test_what_an_old_emulator_broke_is_no_verdict(
     assert "int3 in udmabuf_iov_trap" in found.reason
     assert ("deba78709ae8" in found.reason) is (status is Status.CRASHED)
     assert result.exit_status == (2 if status is Status.CRASHED else result.exit_status) != 0
+
+
+def test_a_leak_is_found_late_and_spoils_nothing_between(run: Path) -> None:
+    found = (
+        "unreferenced object 0xffff888004af2f00 (size 192):\n  backtrace (crc 0):\n    f+0x1/0x2"
+    )
+    console = run / "vm-1/console.log"
+    lines = "".join(f"[    9.000000] {line}\n" for line in found.splitlines())
+    console.write_text(f"[    8.900000] harness: test mmap:a.one\n{lines}")
+    (leak,) = blames_of(console, VM.planned)
+    assert (leak.test, leak.late) == ("mmap:a.one", True)
+    console.write_text(f"{WARNING}[    9.000000] harness: test mmap:a.two\n")
+    (early,) = blames_of(console, VM.planned)
+    assert (early.test, early.late, early.before) == (None, False, "mmap:a.two")
 
 
 def test_what_the_harness_provoked_is_charged_to_nobody(run: Path) -> None:
