@@ -69,18 +69,20 @@ class News:
         new: what is wrong now and was not, or not so.
         known: how much was wrong before already.
         gone: how many tests there are no more.
+        judged: whether all of it could be judged, now and at the base.
         error: why nothing can be said, one line; None where it can.
     """
 
     new: tuple[TestResult, ...] = ()
     known: int = 0
     gone: int = 0
+    judged: bool = True
     error: str | None = None
 
     @property
     def exit_status(self) -> int:
         """0 nothing new, 1 new failures, 2 something could not be judged."""
-        if self.error is not None or not all(test.status.judged for test in self.new):
+        if self.error is not None or not self.judged:
             return 2
         return 1 if self.new else 0
 
@@ -105,9 +107,11 @@ def news_of(cell: CellResult, base: CellResult) -> News:
     new = new_troubles(base.result, cell.result)
     wrong = sum(not test.status.good for test in cell.result.tests)
     left = len(gone(base.result, cell.result))
-    if not new and cell.exit_status == 2 and base.exit_status != 2:
-        return News(error="not everything could be judged, as it could at the base")
-    return News(new=new, known=wrong - len(new), gone=left)
+    lost = [one for one in (cell, base) if one.exit_status == 2]
+    if lost and not new:
+        where = "" if lost[0] is cell else " at the base"
+        return News(error=f"not everything could be judged{where}")
+    return News(new=new, known=wrong - len(new), gone=left, judged=not lost)
 
 
 def exit_status(cells: Sequence[CellResult], base: Sequence[CellResult]) -> int:

@@ -118,6 +118,8 @@ def made(name: str, status: Status, reason: str = "") -> TestResult:
 
 PASS = made("s:f.a", Status.PASS)
 SPLAT = made("s:f.a", Status.FAIL, "WARNING in uiov_ioctl")
+LOST = made("s:f.a", Status.CRASHED)
+OTHER = made("s:f.b", Status.FAIL)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +178,10 @@ def cell(*tests: TestResult, error: str | None = None) -> CellResult:
         (cell(made("s:f.a", Status.CRASHED)), cell(PASS), 2, "1 new"),
         (cell(error="no disk"), cell(PASS), 2, "ERROR: no disk"),
         (cell(PASS), cell(error="no driver"), 2, "ERROR: at the base: no driver"),
-        (cell(), cell(PASS), 2, "ERROR: not everything could be judged, as it could at the base"),
+        (cell(), cell(PASS), 2, "ERROR: not everything could be judged"),
+        (cell(LOST), cell(LOST), 2, "ERROR: not everything could be judged"),
+        (cell(PASS), cell(LOST), 2, "ERROR: not everything could be judged at the base"),
+        (cell(LOST, OTHER), cell(LOST), 2, "1 new, 1 known"),
         (cell(PASS), cell(PASS, made("s:f.b", Status.PASS)), 0, "nothing new, 1 tests gone"),
     ],
 )
