@@ -94,6 +94,12 @@ def find_causes(cells: Iterable[tuple[str, RunResult]]) -> tuple[Cause, ...]:
     return tuple(sorted(causes, key=_rank))
 
 
+def expectation(test: TestResult) -> str:
+    """Return the words of the first expectation that failed, without its place; "" if none did."""
+    words = (found[1] for line in test.lines if (found := _EXPECTED.fullmatch(line)))
+    return next(words, "")
+
+
 def _rank(cause: Cause) -> tuple[bool, int, int]:
     """What sorts causes; those that are alike in it stay in the order in which they struck."""
     return not cause.splat, _ORDER.index(cause.status), -len(cause.failures)
@@ -108,8 +114,7 @@ def _key(test: TestResult) -> tuple[tuple[str, ...], str]:
         return ("lost", test.status, _alike(test.reason)), test.reason or str(test.status)
     if test.status is Status.DIRTY:
         return ("dirt", _alike(test.reason)), test.reason or str(test.status)
-    words = (found[1] for line in test.lines if (found := _EXPECTED.fullmatch(line)))
-    title = next(words, "") or test.reason or next(iter(test.lines), "") or str(test.status)
+    title = expectation(test) or test.reason or next(iter(test.lines), "") or str(test.status)
     what = without_variant(test.id)
     return ("test", test.status, what), f"{what}: {title}"
 

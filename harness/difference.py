@@ -3,6 +3,7 @@
 
 import re
 
+from harness.cause import expectation
 from harness.results import RunResult, TestResult
 
 # Addresses, counts, process ids, the number of a VM: other in every run.
@@ -26,8 +27,8 @@ def _verdict(test: TestResult) -> tuple[str, ...]:
 def new_troubles(base: RunResult, now: RunResult) -> tuple[TestResult, ...]:
     """Return what is wrong now and was not so in the base: failures, splats, dirt, lost tests.
 
-    A test that failed in the base counts as new where it now ends otherwise, or for another reason:
-    a new splat must not hide behind an old one.
+    A test that failed in the base counts as new where it now ends otherwise, for another reason, or
+    at another expectation: a new splat or failure must not hide behind an old one.
     """
     known = {_trouble(test) for test in base.tests if not test.status.good}
     return tuple(test for test in now.tests if not test.status.good and _trouble(test) not in known)
@@ -42,4 +43,5 @@ def gone(base: RunResult, now: RunResult) -> tuple[str, ...]:
 def _trouble(test: TestResult) -> tuple[str, ...]:
     # Ids with a dot are tests; the others name a VM by its number (results.TestResult).
     id_ = test.id if "." in test.id else _NUMBER.sub("#", test.id)
-    return (id_, test.status, _NUMBER.sub("#", test.reason))
+    told = (test.reason, expectation(test))
+    return (id_, test.status, *(_NUMBER.sub("#", text) for text in told))

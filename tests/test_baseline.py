@@ -116,6 +116,10 @@ def made(name: str, status: Status, reason: str = "") -> TestResult:
     return TestResult(id=name, status=status, reason=reason)
 
 
+def failed(*lines: str) -> TestResult:
+    return TestResult(id="s:f.a", status=Status.FAIL, lines=("# said before", *lines))
+
+
 PASS = made("s:f.a", Status.PASS)
 SPLAT = made("s:f.a", Status.FAIL, "WARNING in uiov_ioctl")
 LOST = made("s:f.a", Status.CRASHED)
@@ -142,6 +146,17 @@ OTHER = made("s:f.b", Status.FAIL)
             made("s:f.a", Status.DIRTY, "pins 0 -> 3"),
             made("s:f.a", Status.DIRTY, "dma-bufs 0 -> 3"),
             True,
+        ),
+        # A plain failure has no reason but what it expected.
+        (
+            failed("m.c:7:x:Expected 1 (1) == got (2)"),
+            failed("m.c:9:x:Expected 0 (0) < ret (-1)"),
+            True,
+        ),
+        (
+            failed("m.c:7:x:Expected 1 (1) == got (2)"),
+            failed("m.c:9:x:Expected 1 (1) == got (3)"),
+            False,
         ),
         # So is the number of the VM.
         (made("vm-1:kernel", Status.FAIL, "x"), made("vm-4:kernel", Status.FAIL, "x"), False),
