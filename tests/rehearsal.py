@@ -157,7 +157,7 @@ class Runner:
             case "actions/checkout":
                 done = self._run(f"git clone -q {clone} /root/project", {}, folder="/root")
                 assert done.status == 0, done.output
-            case "actions/cache":
+            case "actions/cache" | "actions/cache/restore" | "actions/cache/save":
                 assert all(inputs)
             case "actions/upload-artifact":
                 assert any((self.root.path / "root/project" / inputs[1]).iterdir())
