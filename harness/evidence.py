@@ -82,8 +82,8 @@ def settled(told: Transcript, blames: Sequence[Blame] = ()) -> frozenset[str]:
     """Return the full ids of the tests that a VM is done with.
 
     Those that reported, and the one that was running when the VM, or its suite, came to its end: a
-    later VM that ran it again would meet the same end. What reported after a splat did so in a kernel
-    that is no longer as it should be, and is to run again.
+    later VM that ran it again would meet the same end. What reported after a splat did so in a
+    kernel that is no longer as it should be, and is to run again.
     """
     suites = suites_of(told)
     done = {suite.full_id(test) for suite in suites for test in suite.document.tests}
