@@ -8,7 +8,7 @@ from time import monotonic
 from harness import baseline, jsonfile, merged, runner
 from harness.cell import load_matrix_run, save_cells
 from harness.matrix import Cell
-from harness.matrixrun import BASE, MatrixOptions, known_cells, run_matrix
+from harness.matrixrun import BASE, MatrixOptions, known_cells, run_matrix, with_known
 from harness.matrixtable import print_matrix, print_news
 from harness.place import Place
 from harness.reporting import write_reports
@@ -91,7 +91,8 @@ def parse_matrix(place: Place, folder: Path, *, verbose: bool = False) -> int:
     def judged(own: Path) -> RunResult:
         return rejudge(own, runner.decoder(place, own))
 
-    started, cells = load_matrix_run(folder, judged)
+    started, found = load_matrix_run(folder, judged)
+    cells = tuple(with_known(place, cell, cell.as_known is not None) for cell in found)
     save_cells(folder, cells, started=started)
     merged.save_merged(folder, cells, started=started)
     print_matrix(cells, folder, place.progress.console, verbose=verbose)

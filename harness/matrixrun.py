@@ -271,7 +271,8 @@ class _Crew:
         folder = self._own(cell)
         if (before := self.known.get(inputs)) is not None:
             shutil.copytree(before.folder, folder)
-            return replace(before, name=cell.name, folder=folder)
+            # What is known is no input of the verdicts: they stand, what they come to may not.
+            return with_known(place, replace(before, name=cell.name, folder=folder), cell.builtin)
         with ExitStack() as stack:
             waited = monotonic()
             with place.progress.phase("waiting for its turn"):
@@ -281,16 +282,15 @@ class _Crew:
             runner.trial(place, ready, options, folder=folder)
         with place.progress.phase("judging"):
             result = runner.verdicts(place, ready, folder)
-            as_known = _as_known(place, result) if cell.builtin else None
-        return CellResult(
+        judged = CellResult(
             name=cell.name,
             folder=folder,
             result=result,
             error=None,
             seconds=monotonic() - start,
             inputs=inputs,
-            as_known=as_known,
         )
+        return with_known(place, judged, cell.builtin)
 
     def _options(self, cell: Cell, lanes: int) -> runner.Options:
         before = self.last.get(cell.name)
@@ -306,8 +306,23 @@ class _Crew:
         )
 
 
+def with_known(place: Place, cell: CellResult, builtin: bool) -> CellResult:
+    """Hold a cell of mainline's driver against what is known of it; a difference is printed.
+
+    Args:
+        place: with the checkout that knows it.
+        cell: as it was judged.
+        builtin: whether it is one of mainline's driver; no other is changed.
+
+    Raises:
+        KnownError, SpecError: the checkout is not what it must be.
+    """
+    if not builtin or cell.result is None:
+        return cell
+    return replace(cell, as_known=_as_known(place, cell.result))
+
+
 def _as_known(place: Place, result: RunResult) -> bool:
-    """Tell whether mainline's driver did what is known of it; a difference is printed."""
     if result.release is None:
         return False
     comparison = known.compare(result.tests, known.of_checkout(place.source), result.release)

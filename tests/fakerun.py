@@ -13,7 +13,7 @@ from typing import cast
 
 import pytest
 
-from harness import cli, matrixrun, runner
+from harness import cli, known, matrixrun, runner
 from harness.accel import Accelerator
 from harness.errors import HarnessError
 from harness.kmod import ModuleBuild
@@ -95,7 +95,7 @@ def install(scenario: str, folder: Path) -> None:
     monkey.setattr(matrixrun, "hash_inputs", inputs)
     # Suites have what is asked of a specification here: name and ids.
     suites = cast(tuple[Spec, ...], ingredients(folder).selftests.suites)
-    for module in (runner, matrixrun):
+    for module in (runner, matrixrun, known):
         monkey.setattr(module, "load_specs", lambda specs: suites)
     monkey.setattr(runner, "VmConfig", partial(VmConfig, deadlines=DEADLINES))
     os.environ["PATH"] = f"{FAKEBIN}:{os.environ['PATH']}"

@@ -58,6 +58,14 @@ cmdline = ["quiet"]
 BAD = '[cells.bad]\nkernel = "fake/failing"\n'
 LOST = '[cells.lost]\nkernel = "fake/missing"\n'
 SILENT = '[cells.silent]\nkernel = "fake/silent"\n'
+BUILTIN = '[cells.builtin]\nkernel = "fake/failing"\ndriver = "builtin"\n'
+KNOWN = """
+[[known]]
+wrong = "One is wrong."
+bug = true
+kernels = ["6.12"]
+tests = ["fake:global.one"]
+"""
 DEBUG = '[cells.slow]\nkernel = "fake/clean"\ngroup = "debug"\n'
 
 
@@ -191,6 +199,23 @@ def test_red_stands_as_green_does(tmp_path: Path) -> None:
     matrix(tmp_path, BAD)
     status, _ = matrix(tmp_path, BAD, options=("--changed-only",))
     assert status == 1
+
+
+def test_what_is_known_of_mainline_is_asked_anew_of_verdicts_that_stand(tmp_path: Path) -> None:
+    known = tmp_path / "source/selftests/known.toml"
+    known.parent.mkdir(parents=True)
+    known.write_text(KNOWN)
+    only = "--cell=builtin"
+    assert matrix(tmp_path, BUILTIN, options=(only,))[0] == 0
+    known.write_text("")
+    status, said = matrix(tmp_path, BUILTIN, options=(only, "--changed-only"))
+    assert status == 1
+    assert "fake:global.one is red, which nothing known explains" in said
+    assert latest(tmp_path)["builtin"].as_known is False
+    known.write_text(KNOWN)
+    folder = str(tmp_path / "runs/latest")
+    assert run("clean", tmp_path, f"--source={tmp_path}/source", "parse", folder).returncode == 0
+    assert latest(tmp_path)["builtin"].as_known is True
 
 
 def test_what_was_not_judged_is_run_again() -> None:
