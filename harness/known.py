@@ -7,7 +7,7 @@ turns red without a reason is wrong itself. Both are differences.
 
 import fnmatch
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.results import Status, TestResult
@@ -35,6 +35,8 @@ class Known:
         kernels: the series that have it.
         tests: globs over full test ids; all of them must turn red.
         may: more globs, of tests that show it or not, as memory happens to be.
+        skips: whether all of its tests may be skipped; else it would vanish unseen.
+        ids: of all tests that must turn red, whether they are asked for or not.
     """
 
     of: str
@@ -43,6 +45,8 @@ class Known:
     kernels: tuple[str, ...]
     tests: tuple[str, ...]
     may: tuple[str, ...] = ()
+    skips: bool = False
+    ids: tuple[str, ...] = ()
 
     def covers(self, id_: str) -> bool:
         """Whether a test must turn red by it."""
@@ -55,11 +59,18 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shown:
-    """What is known, and what became of its tests."""
+    """What is known, and what became of its tests.
+
+    Attributes:
+        red: those that show it.
+        green: those that do not, but must.
+        skipped: whether all were asked for and skipped, though that may not be.
+    """
 
     known: Known
     red: tuple[str, ...]
     green: tuple[str, ...]
+    skipped: bool = False
 
     @property
     def as_known(self) -> bool:
@@ -119,24 +130,28 @@ def _known(row: Table, ids: Sequence[str]) -> Known:
         kernels=row.texts("kernels", some=True),
         tests=row.texts("tests", some=True),
         may=row.texts("may"),
+        skips=row.flag("skips"),
     )
     row.finish()
     for glob in (*known.tests, *known.may):
         if not fnmatch.filter(ids, glob):
             raise row.fail("tests", f"globs that match a test, got {glob!r}")
-    return known
+    return replace(known, ids=tuple(id_ for id_ in ids if known.covers(id_)))
 
 
 def compare(tests: Iterable[TestResult], known: Sequence[Known], release: str) -> Comparison:
     """Hold the verdicts on mainline's driver against what is known of it.
 
     Args:
-        tests: the verdicts; what a machine lacks and therefore skips tells nothing.
+        tests: the verdicts; what a machine lacks and therefore skips tells nothing, unless it is
+            all that could tell.
         known: what is known.
         release: of the kernel, as `uname -r` says it.
     """
     series = KernelVersion.parse(release).series
     here = [one for one in known if series in one.kernels]
+    tests = tuple(tests)
+    skipped = {test.id for test in tests if test.status is Status.SKIP}
     judged = [test for test in tests if test.status is not Status.SKIP]
     red = [test.id for test in judged if not test.status.good]
     green = [test.id for test in judged if test.status.good]
@@ -145,11 +160,12 @@ def compare(tests: Iterable[TestResult], known: Sequence[Known], release: str) -
             known=one,
             red=tuple(id_ for id_ in red if one.covers(id_)),
             green=tuple(id_ for id_ in green if one.covers(id_)),
+            skipped=bool(one.ids) and not one.skips and skipped.issuperset(one.ids),
         )
         for one in here
     )
     return Comparison(
-        shown=tuple(one for one in shown if one.red or one.green),
+        shown=tuple(one for one in shown if one.red or one.green or one.skipped),
         strange=tuple(id_ for id_ in red if not any(one.explains(id_) for one in here)),
     )
 
@@ -168,9 +184,11 @@ def words(comparison: Comparison) -> tuple[str, ...]:
 
 
 def differences(comparison: Comparison) -> tuple[str, ...]:
-    """Return a line for each test that did not end as known."""
+    """Return a line for each test that did not end as known, or whose like were all skipped."""
     missed = [id_ for one in comparison.shown for id_ in one.green]
+    unseen = [one.known.wrong for one in comparison.shown if one.skipped]
     return (
+        *(f"difference: all tests are skipped that detect this: {wrong}" for wrong in unseen),
         *(f"difference: {id_} passes, but detects what is there" for id_ in missed),
         *(f"difference: {id_} is red, which nothing known explains" for id_ in comparison.strange),
     )

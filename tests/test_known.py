@@ -10,7 +10,14 @@ from harness.known import Known, KnownError, compare, load_known, of_checkout, w
 from harness.results import Status, TestResult
 
 ROOT = Path(__file__).parents[1]
-RACE = Known(of="2.4a", wrong="A race.", bug=True, kernels=("6.12",), tests=("a:race.*",))
+RACE = Known(
+    of="2.4a",
+    wrong="A race.",
+    bug=True,
+    kernels=("6.12",),
+    tests=("a:race.*",),
+    ids=("a:race.x", "a:race.y", "a:race.z"),
+)
 SLOW = Known(of="", wrong="It is slow.", bug=False, kernels=("6.12", "7.3"), tests=("a:slow.x",))
 RELEASE = "6.12.117+deb12-amd64"
 
@@ -67,6 +74,24 @@ def test_a_bug_of_another_kernel_explains_nothing() -> None:
 def test_what_did_not_run_is_no_difference() -> None:
     tests = [result("a:race.x", Status.SKIP), result("a:good", Status.PASS)]
     assert compare(tests, (RACE, SLOW), RELEASE).exit_status == 0
+
+
+def test_a_bug_whose_tests_are_all_skipped_does_not_vanish() -> None:
+    tests = [*(result(id_, Status.SKIP) for id_ in RACE.ids), result("a:good", Status.PASS)]
+    comparison = compare(tests, (RACE, SLOW), RELEASE)
+    assert comparison.exit_status == 1
+    assert "difference: all tests are skipped that detect this: A race." in words(comparison)
+    assert compare(tests, (replace(RACE, skips=True),), RELEASE).exit_status == 0
+    # Not all of them were asked for.
+    assert compare(tests[1:], (RACE,), RELEASE).exit_status == 0
+
+
+def test_what_is_read_knows_its_tests(tmp_path: Path) -> None:
+    text = '[[known]]\nwrong = "x"\nkernels = ["6.12"]\ntests = ["a:b*"]\nskips = true'
+    (tmp_path / "known.toml").write_text(text)
+    (known,) = load_known(tmp_path / "known.toml", ["a:b", "a:bc", "a:c"])
+    assert known.skips
+    assert known.ids == ("a:b", "a:bc")
 
 
 def test_every_unfixed_bug_of_the_notes_has_a_test() -> None:
