@@ -7,7 +7,7 @@ VENV := .venv
 HARNESS := $(VENV)/bin/harness
 ARGS ?=
 
-.PHONY: help check matrix mutants test test-slow lint bench kernels clean deps-check deps-test deps-lint
+.PHONY: help check matrix mutants test test-slow rehearsal lint bench kernels clean deps-check deps-test deps-lint
 .DEFAULT_GOAL := help
 
 help:
@@ -34,6 +34,10 @@ test: $(VENV)/test.stamp
 #: make test-slow those of them that make a Debian root first: DKMS as its README says
 test-slow: $(VENV)/test.stamp
 	@ci/test -m slow $(ARGS)
+
+#: make rehearsal the jobs of the GitHub workflows, each in a bare root  (ARGS='-k check-cell')
+rehearsal: $(VENV)/test.stamp
+	@ci/test -m rehearsal $(ARGS)
 
 #: make lint      all that is static, with what is installed: ci/static; W=1, sparse, clang and
 #:                checkpatch over the C for each cached kernel             (ARGS='--kernel 6.1')

@@ -29,7 +29,7 @@ _REACH = (
     "etc/ssl/certs/ca-certificates.crt",
     "etc/apt/sources.list.d/debian.sources",
 )
-_DEADLINE = 3600.0
+_DEADLINE = 4 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -113,7 +113,7 @@ def spawner() -> Spawner:
     return Spawner(env=_child_environment(os.environ))
 
 
-@pytest.mark.slow
+@pytest.mark.rehearsal
 @each_job
 def test_a_job_runs_from_a_bare_root(
     path: Path, job: Job, pristine: BuildRoot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
