@@ -61,5 +61,9 @@ def _suite(cell: CellResult, started: str) -> object:
         return junit.error_suite(cell.name, cell.error or "not run", started=started)
     manifest = load_manifest(cell.folder)
     return junit.run_suite(
-        cell.result, environment=environment(manifest), started=manifest.started, name=cell.name
+        cell.result,
+        environment=environment(manifest),
+        started=manifest.started,
+        name=cell.name,
+        as_known=bool(cell.as_known),
     )

@@ -69,6 +69,22 @@ def test_each_status() -> None:
                 assert child.get("message") == (reason or "skipped")
 
 
+def test_what_is_known_of_mainline_is_no_failure() -> None:
+    tests = tuple(TestResult(id=f"a:b.{one}", status=one, reason="because") for one in Status)
+    run = RunResult(kernel="6.12", release=None, accelerator="tcg", vms=(), tests=tests)
+    suite = run_suite(run, environment={}, started="2026-08-01T12:00:00+00:00", as_known=True)
+    root = ET.fromstring(to_xml([suite]))
+    totals = [next(iter(root)).get(name) for name in ("failures", "errors", "skipped")]
+    assert totals == ["0", "3", "4"]
+    told = {
+        case.get("name"): skipped
+        for case in root.iter("testcase")
+        for skipped in case.findall("skipped")
+    }
+    assert told["b.fail"].get("message") == "known of mainline's driver"
+    assert told["b.skip"].get("message") == "because"
+
+
 def test_counts() -> None:
     suite = suite_of(*(TestResult(id=f"a:b.{one}", status=one, seconds=0.5) for one in Status))
     assert {key: suite.get(key) for key in ("tests", "failures", "errors", "skipped", "time")} == {

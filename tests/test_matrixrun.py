@@ -216,6 +216,8 @@ def test_what_is_known_of_mainline_is_asked_anew_of_verdicts_that_stand(tmp_path
     folder = str(tmp_path / "runs/latest")
     assert run("clean", tmp_path, f"--source={tmp_path}/source", "parse", folder).returncode == 0
     assert latest(tmp_path)["builtin"].as_known is True
+    root = ElementTree.parse(tmp_path / "runs/latest/junit.xml").getroot()
+    assert (root.get("failures"), len(root.findall(".//skipped"))) == ("0", 1)
 
 
 def test_what_was_not_judged_is_run_again() -> None:
