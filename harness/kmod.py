@@ -53,11 +53,21 @@ class ModuleBuildError(HarnessError):
     Attributes:
         lines: the compiler's own, with paths of the checkout; the first error comes first.
         log: all that the build printed.
+        diagnosed: the compiler, or modpost, names an error; make may fail for want of memory, too.
     """
 
-    def __init__(self, message: str, *, lines: tuple[str, ...], log: Path, hint: str) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        lines: tuple[str, ...],
+        log: Path,
+        hint: str,
+        diagnosed: bool = False,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.lines = lines
+        self.diagnosed = diagnosed
         self.log = log
 
 
@@ -234,8 +244,8 @@ def _compile(
 
     The objects of the last build stay there, and only files that differ are written, so that kbuild
     compiles no more than an edit touched (tests/test_kmod.py compares that with a full build). They
-    go when the last build was cut short, since an object may be half-written, and when it had
-    warnings, which would not be shown again.
+    go when the last build was cut short, or failed without an error of the compiler's, since an
+    object may be half-written, and when it had warnings, which would not be shown again.
     """
     dirty = job.work / _DIRTY
     if dirty.exists():
@@ -254,8 +264,10 @@ def _compile(
     )
     if NO_SPACE in completed.output:
         raise no_space(job.work)
+    spawner.see_ended(completed.status, f"make of {job.name} for {job.kernel.release}")
     text = map_paths(completed.output, copy=job.copy, source=job.source)
-    if not messages(text, _WARNING):
+    ended = completed.status == 0 or messages(text, _ERROR)
+    if ended and not messages(text, _WARNING):
         dirty.unlink()
     if completed.status != 0 or not job.ko.is_file():
         raise _failure(job, completed, text)
@@ -359,7 +371,8 @@ def _failure(job: _Job, completed: Completed, text: str) -> ModuleBuildError:
     log = job.work / "build.log"
     write_text(log, text)
     lines = messages(text, _ERROR)
-    if not lines:
+    diagnosed = bool(lines)
+    if not diagnosed:
         # Not the compiler's: make's own, or no NAME.ko came out of it.
         tail = [line for line in text.splitlines() if "***" in line]
         lines = tuple(tail) or (f"{job.source}/Kbuild builds no {job.ko.name}",)
@@ -369,4 +382,5 @@ def _failure(job: _Job, completed: Completed, text: str) -> ModuleBuildError:
         lines=lines,
         log=log,
         hint=f"all that the build printed: {log}",
+        diagnosed=diagnosed,
     )

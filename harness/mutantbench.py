@@ -229,12 +229,17 @@ class Bench:
         builder = partial(runner.build, place, self.ready.kernel, source, shelf=_SHELF)
         try:
             return build(mutation, self.original, builder)
-        except (MutationError, ModuleBuildError) as error:
+        except MutationError:
             if not mutation.mutant.automatic:
                 raise
-            why = "the same code" if isinstance(error, MutationError) else "does not compile"
-            self.state.save_void(self._key(mutation.digest), why)
-            raise _VoidError(why) from None
+            why = "the same code"
+        except ModuleBuildError as error:
+            # A build that failed of something else may succeed the next time.
+            if not mutation.mutant.automatic or not error.diagnosed:
+                raise
+            why = "does not compile"
+        self.state.save_void(self._key(mutation.digest), why)
+        raise _VoidError(why)
 
     def _key(self, digest: str) -> str:
         return make_key(digest, kernel_id(self.ready.kernel), self.ready.accelerator.name)

@@ -70,6 +70,10 @@ class DeadlineError(HarnessError):
     """A command did not end within its deadline and was killed."""
 
 
+class KilledError(HarnessError):
+    """A command was ended by a signal."""
+
+
 class LeashError(HarnessError):
     """The leash was pulled: no further command starts."""
 
@@ -200,6 +204,22 @@ class Spawner:
         """
         with self.start(argv, cwd=cwd) as running:
             return running.finish(deadline=deadline, check=check, hint=hint)
+
+    def see_ended(self, status: int, what: str) -> None:
+        """See that a command ended by itself: of one that was killed, a failure says nothing.
+
+        Args:
+            status: as in :class:`Completed`.
+            what: the command, for the error.
+
+        Raises:
+            LeashError: it failed, and the leash was pulled.
+            KilledError: a signal ended it.
+        """
+        if status != 0 and self.leash is not None and self.leash.pulled:
+            raise LeashError(f"{what}: interrupted")
+        if status < 0:
+            raise KilledError(f"{what}: killed by {signal.Signals(-status).name}")
 
     @contextmanager
     def start(

@@ -90,6 +90,7 @@ class Toolchain:
     def ask_version(self, *, spawner: Spawner) -> str:
         """Return the first line of the compiler's `--version`; "" when it does not run."""
         completed = self._run((self.compiler, "--version"), (), spawner)
+        spawner.see_ended(completed.status, f"{self.compiler} --version")
         return "" if completed.status else completed.output.partition("\n")[0]
 
     def _run(
@@ -222,6 +223,7 @@ class _Chooser:
             completed = toolchain.make(
                 self.kernel, folder, visible=(self.cache,), spawner=self.spawner
             )
+            self.spawner.see_ended(completed.status, f"make with {toolchain.compiler}")
             if completed.status == 0 and (folder / "probe.ko").is_file():
                 return None
         finally:

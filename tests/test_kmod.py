@@ -7,6 +7,7 @@ import pickle
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from harness.kernels import KernelStore
 from harness.kmod import ModuleBuild, ModuleBuildError, VermagicError, build_module, read_vermagic
 from harness.matrix import BuildRootSpec, load_matrix
 from harness.progress import Progress
-from harness.run import Spawner
+from harness.run import KilledError, Leash, LeashError, Spawner
 from harness.toolchain import ToolchainError
 
 ROOT = Path(__file__).parents[1]
@@ -293,6 +294,66 @@ def test_objects_of_a_build_that_was_cut_short_are_not_used(lab: Lab) -> None:
     (work / "building").touch()
     lab.write("other.c", '#include "demo.h"\nint other(void) { return 4; }\n')
     lab.build()
+
+
+def recipe_of(lab: Lab, commands: str) -> None:
+    """Have the fake kbuild compile with these commands."""
+    path = lab.kernel.build / "Makefile"
+    head, _, _ = path.read_text().rpartition("\t")
+    path.write_text(f"{head}\t{commands}\n")
+
+
+def half_made(lab: Lab) -> bool:
+    (mark,) = (path / "building" for path in (lab.cache / "work").glob("demo-*/"))
+    return mark.exists()
+
+
+def test_a_build_that_is_ended_by_the_leash_is_no_failure_of_the_module(
+    lab: Lab, tmp_path: Path
+) -> None:
+    lab.build()
+    os.mkfifo(tmp_path / "here")
+    recipe_of(lab, f"echo half >$@; echo >{tmp_path}/here; sleep 600")
+    lab.write("other.c", "int other(void) { return 6; }\n")
+    leash = Leash()
+    lab.spawner = replace(lab.spawner, leash=leash)
+    with ThreadPoolExecutor(1) as pool:
+        build = pool.submit(lab.build)
+        (tmp_path / "here").read_text()
+        leash.pull()
+        with pytest.raises(LeashError, match="make of demo"):
+            build.result()
+    assert half_made(lab)
+    lab.spawner = replace(lab.spawner, leash=None)
+    recipe_of(lab, ABSOLUTE)
+    assert not lab.build().cached
+    assert not half_made(lab)
+
+
+def test_a_make_that_is_killed_is_no_failure_of_the_module(lab: Lab) -> None:
+    lab.build()
+    recipe_of(lab, "echo half >$@; kill -9 $$PPID")
+    lab.write("other.c", "int other(void) { return 7; }\n")
+    with pytest.raises(KilledError, match=r"make of demo for .*: killed by SIGKILL"):
+        lab.build()
+    assert half_made(lab)
+
+
+def test_a_compiler_that_is_killed_names_no_error(lab: Lab) -> None:
+    """As when memory runs out: the driver of the compiler and make both go on to their ends."""
+    lab.build()
+    recipe_of(lab, "echo half >$@; kill -9 $$$$")
+    lab.write("other.c", "int other(void) { return 8; }\n")
+    with pytest.raises(ModuleBuildError) as caught:
+        lab.build()
+    assert not caught.value.diagnosed
+    assert half_made(lab)
+    recipe_of(lab, ABSOLUTE)
+    lab.write("other.c", "nonsense\n")
+    with pytest.raises(ModuleBuildError) as caught:
+        lab.build()
+    assert caught.value.diagnosed
+    assert not half_made(lab)
 
 
 def test_a_module_without_kbuild_or_of_another_name(lab: Lab) -> None:

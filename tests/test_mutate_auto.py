@@ -38,8 +38,10 @@ def kinds(monkeypatch: pytest.MonkeyPatch, lab: Lab, **words: str) -> dict[str, 
         text = (source / "c.c").read_bytes()
         (kind,) = (kind for kind, one in found.items() if one.sources["c.c"] == text)
         lab.built.append(kind)
-        if words.get(kind) == "broken":
-            raise ModuleBuildError("does not compile", lines=(), log=source, hint="mend it")
+        if (why := words.get(kind)) in ("broken", "killed"):
+            raise ModuleBuildError(
+                "does not build", lines=(), log=source, hint="mend it", diagnosed=why == "broken"
+            )
         return module(place.cache / f"{kind}.ko", words.get(kind, kind))
 
     monkeypatch.setattr(runner, "build", build)
@@ -75,6 +77,19 @@ def test_an_automatic_mutant_may_be_none(lab: Lab, monkeypatch: pytest.MonkeyPat
     assert len(lab.built) == 2, "which is known, too"
     assert auto(lab, fresh=True) == 0
     assert len(lab.built) == 4
+
+
+def test_a_build_that_failed_of_something_else_is_tried_again(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    automatic(lab)
+    kinds(monkeypatch, lab, delete="killed")
+    lab.says["boundary"] = lab.says["delete"] = {"sg:table.read": Status.FAIL}
+    assert auto(lab) == 2
+    assert "1 of 1 mutants caught (100.0 %), 1 could not be judged" in lab.said()
+    kinds(monkeypatch, lab)
+    assert auto(lab) == 0
+    assert "2 of 2 mutants caught" in lab.said()
 
 
 @pytest.mark.parametrize(
