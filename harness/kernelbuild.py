@@ -221,6 +221,7 @@ class KernelBuild:
             KernelBuildError: it does not compile.
             CacheError: no space.
             DeadlineError: not done in time.
+            LeashError, KilledError: it did not come to its end.
         """
         env = self._environment(spawner)
         self.out.mkdir(parents=True, exist_ok=True)
@@ -272,7 +273,7 @@ class KernelBuild:
             paths.append(path)
         merged = self.out / "merged.config"
         script = self.tree / "scripts/kconfig/merge_config.sh"
-        with self._explained():
+        with self._explained(spawner):
             # It makes a temporary file where it stands: not in the tree.
             spawner.run(
                 ("sh", script, "-Q", "-m", "-O", self.out, *paths),
@@ -284,12 +285,13 @@ class KernelBuild:
                 spawner.run(self._make(spawner, *words), deadline=_CONFIG_DEADLINE)
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _explained(self, spawner: Spawner) -> Iterator[None]:
         """Keep what a failed command printed in the log, and say so."""
         try:
             yield
         except CommandError as error:
             self.log.write_text(error.completed.output)
+            spawner.see_ended(error.completed.status, f"configuring {self.tree}")
             raise self._failure(error.completed.output.splitlines()) from error
 
     def _compile(self, spawner: Spawner, phase: Phase, release: str) -> None:
@@ -306,6 +308,7 @@ class KernelBuild:
                     steps += 1
                     phase.update(f"compiling {release}, {steps} steps, {step[2]}")
             status = process.wait()
+        spawner.see_ended(status, f"make {release}")
         if status != 0 or not (self.out / "vmlinux").is_file():
             raise self._failure(said)
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from harness.kernelbuild import KernelBuildError, check_tree, fingerprint
 from harness.matrix import UnknownProfileError, UnknownSeriesError
 from harness.ownkernels import split_profile
 from harness.progress import Phase
+from harness.run import KilledError, Leash, LeashError
 from tests.fakekernel import make_tools, make_tree, set_tool, source_tarball
 from tests.test_kernels import Lab, lab
 
@@ -236,6 +238,34 @@ def test_an_interrupted_build_leaves_nothing(
     monkeypatch.setattr(kernelbuild, "_LIBELF", bench.tools / "gcc")
     bench.edit("int slub;\n")
     bench.get(bench.own if own else "6.12+debug")
+
+
+@pytest.mark.parametrize("step", ["vmlinux", "olddefconfig"])
+def test_an_own_tree_s_build_that_is_ended_by_the_leash_leaves_nothing(
+    bench: Bench, tmp_path: Path, step: str
+) -> None:
+    os.mkfifo(tmp_path / "here")
+    makefile = (bench.tree / "Makefile").read_text()
+    stuck = f"{step}:\n\techo >{tmp_path}/here; sleep 600\n"
+    (bench.tree / "Makefile").write_text(makefile.replace(f"{step}:\n", stuck))
+    leash = Leash()
+    leashed = replace(bench.lab, spawner=replace(bench.lab.spawner, leash=leash))
+    with ThreadPoolExecutor(1) as pool:
+        build = pool.submit(leashed.store().get, bench.own)
+        (tmp_path / "here").read_text()
+        leash.pull()
+        with pytest.raises(LeashError):
+            build.result()
+    assert bench.kept() == []
+
+
+def test_an_own_tree_s_build_that_is_killed_leaves_nothing(bench: Bench) -> None:
+    makefile = (bench.tree / "Makefile").read_text()
+    stuck = "vmlinux:\n\tkill -9 $$PPID\n"
+    (bench.tree / "Makefile").write_text(makefile.replace("vmlinux:\n", stuck))
+    with pytest.raises(KilledError, match=r"make 6\.12\.9: killed by SIGKILL"):
+        bench.get(bench.own)
+    assert bench.kept() == []
 
 
 def test_half_made_objects_of_a_killed_build_are_not_used(bench: Bench) -> None:
