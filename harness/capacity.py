@@ -73,13 +73,14 @@ class Room:
         What is larger than all there is gets the whole, alone.
 
         Args:
-            vms: that run at a time.
+            vms: that run at a time; one guest more gets ready meanwhile (session.py), which needs
+                memory but no core.
             memory: of each guest, MiB.
 
         Raises:
             LeashError: the room was closed meanwhile.
         """
-        megabytes = vms * (memory + _QEMU)
+        megabytes = (vms + 1) * (memory + _QEMU)
         with self._changed:
             self._changed.wait_for(lambda: self._closed or self._fits(vms, megabytes))
             if self._closed:

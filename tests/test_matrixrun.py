@@ -374,6 +374,8 @@ def take(
     [
         (Capacity(vms=1, memory=9999), 1024),
         (Capacity(vms=9, memory=3000), 1024),
+        # Enough for the three that run, not for the two that are restored meanwhile.
+        (Capacity(vms=9, memory=3 * 4608 + 4607), 4096),
     ],
 )
 def test_cores_and_memory_both_limit_what_runs(capacity: Capacity, second: int) -> None:
@@ -391,7 +393,8 @@ def test_cores_and_memory_both_limit_what_runs(capacity: Capacity, second: int) 
 
 
 def test_what_fits_runs_at_once() -> None:
-    room = Room(Capacity(vms=2, memory=3072))
+    # Each has one guest that runs and one that gets ready.
+    room = Room(Capacity(vms=2, memory=4 * 1536))
     leave = threading.Event()
     events = [threading.Event(), threading.Event()]
     threads = [take(room, 1, 1024, entered=event, leave=leave) for event in events]
