@@ -80,9 +80,11 @@ def export_kernel(built: Built, file: Path, *, spawner: Spawner) -> None:
         "files": index,
     }
     try:
-        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=f".{file.name}.") as temp:
+        # A folder of its own: what is moved out of it is not there to be removed.
+        with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as folder:
+            temp = Path(folder, file.name)
             argv = ("zstd", "-q", "-T0", "-9", "-c", "-")
-            with spawner.spawn(argv, stdin=PIPE, stdout=temp.file) as process:
+            with temp.open("wb") as out, spawner.spawn(argv, stdin=PIPE, stdout=out) as process:
                 assert process.stdin is not None
                 with process.stdin, tarfile.open(fileobj=process.stdin, mode="w|") as tar:
                     _add(tar, _INDEX, dump(document).encode())
@@ -91,9 +93,8 @@ def export_kernel(built: Built, file: Path, *, spawner: Spawner) -> None:
                 status = process.wait()
             if status != 0:
                 raise KernelArchiveError(f"{file}: zstd failed with status {status}")
-            Path(temp.name).chmod(0o644)
-            file.unlink(missing_ok=True)
-            file.hardlink_to(temp.name)
+            temp.chmod(0o644)
+            temp.replace(file)
     except OSError as error:
         raise KernelArchiveError(
             f"{file}: cannot write: {error.strerror}",

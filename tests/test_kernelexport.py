@@ -231,6 +231,25 @@ def test_what_cannot_be_exported(bench: Bench, tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".a.tar.zst*"))
 
 
+def test_an_export_that_fails_at_the_last_step_keeps_the_older_file(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file system has no hard links, as FAT, and then refuses to rename, too."""
+
+    def refused(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+    file = exported(bench, tmp_path)
+    assert file.stat().st_mode & 0o777 == 0o644
+    file.write_text("an older one")
+    monkeypatch.setattr(Path, "replace", refused)
+    with pytest.raises(KernelArchiveError, match="cannot write: Operation not permitted"):
+        bench.lab.store().export("6.12+debug", file)
+    assert file.read_text() == "an older one"
+    assert not list(tmp_path.glob(".kernel.tar.zst*"))
+
+
 def test_a_file_that_is_not_there(bench: Bench, tmp_path: Path) -> None:
     with pytest.raises(KernelArchiveError, match="no such file"):
         take(bench, tmp_path / "none.tar.zst", tmp_path / "other")
