@@ -61,7 +61,16 @@ def parse(argv: Sequence[str] | None, *, strict: bool) -> argparse.Namespace:
     _doctor(verbs)
     _bench(verbs)
     _mutate(verbs)
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.verb == "mutate" and arguments.sample is not None and not arguments.auto:
+        parser.error("mutate: --sample chooses among what --auto makes: give both")
+    return arguments
+
+
+def _at_least_one(text: str) -> int:
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
 
 
 def _global_options(parser: argparse.ArgumentParser) -> None:
@@ -339,7 +348,10 @@ def _mutate(verbs: "_Verbs") -> None:
         help="each small change that an operator makes of the driver, not those that were written",
     )
     mutate.add_argument(
-        "--sample", type=int, metavar="N", help="N of these, the same each time (default: all)"
+        "--sample",
+        type=_at_least_one,
+        metavar="N",
+        help="N of these, the same each time (default: all)",
     )
     mutate.add_argument(
         "--all-tests", action="store_true", help="run every test on each, not just the expected"

@@ -218,7 +218,7 @@ def bench(arguments: argparse.Namespace, place: Place) -> int:
 
 
 def mutate(arguments: argparse.Namespace, place: Place) -> int:
-    """`harness mutate`: 0 all caught, 1 one survived, 2 one could not be judged."""
+    """`harness mutate`: 0 all caught, 1 one survived, 2 one could not be judged, or none was."""
     choice = Choice(
         names=tuple(arguments.mutants),
         only=tuple(arguments.only),

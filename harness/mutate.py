@@ -26,7 +26,7 @@ from harness.place import Place
 from harness.progress import Progress
 from harness.spec import load_specs
 from harness.survivors import Excuse, load_survivors
-from harness.verdict import Finding, Verdict, exit_status
+from harness.verdict import Finding, Verdict, exit_status, proven
 
 MUTANTS = "selftests/mutants"
 SURVIVORS = f"{MUTANTS}/survivors.toml"
@@ -69,7 +69,8 @@ def mutate(
         0 all caught, 1 one survived, 2 one could not be judged.
 
     Raises:
-        HarnessError: a mutant is malformed, or the driver itself does not pass.
+        HarnessError: a mutant is malformed, the driver itself does not pass, or not one mutant
+            could prove anything. None in the lines that changed is no error.
     """
     sources = read_sources(place.source / FOLDER)
     chosen = _choose(place, choice, sources)
@@ -103,6 +104,11 @@ def mutate(
             table.row(finding)
     bench.state.prune()
     table.end(findings)
+    if not proven(findings) and (findings or choice.since is None):
+        raise HarnessError(
+            "no mutant was judged: the tests have not been tried",
+            hint="choose others, or another kernel: `harness mutate --list` shows all",
+        )
     return exit_status(findings)
 
 

@@ -75,6 +75,11 @@ def score(findings: Sequence[Finding]) -> str:
     return ", ".join(words)
 
 
+def proven(findings: Sequence[Finding]) -> bool:
+    """Whether any mutant says something of the tests, or of itself that is to be mended."""
+    return any(one.verdict not in (Verdict.ELSEWHERE, Verdict.VOID) for one in findings)
+
+
 def exit_status(findings: Sequence[Finding]) -> int:
     """0 all caught or excused, 1 one survived or is excused in vain, 2 one could not be judged."""
     verdicts = {finding.verdict for finding in findings}

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from harness import automutant, mutate, runner
+from harness.arguments import parse
 from harness.errors import HarnessError
 from harness.kernel import Kernel
 from harness.kmod import ModuleBuild, ModuleBuildError, read_sources
@@ -70,13 +71,20 @@ def test_automatic_mutants(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_automatic_mutant_may_be_none(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     automatic(lab)
     kinds(monkeypatch, lab, delete="broken", boundary="good")
-    assert auto(lab) == 0
+    with pytest.raises(HarnessError, match="no mutant was judged"):
+        auto(lab)
     assert "0 of 0 mutants caught, 2 do not compile or are the same code" in lab.said()
     assert sorted(lab.built) == ["boundary", "delete"]
-    assert auto(lab) == 0
+    with pytest.raises(HarnessError, match="no mutant was judged"):
+        auto(lab)
     assert len(lab.built) == 2, "which is known, too"
-    assert auto(lab, fresh=True) == 0
+    with pytest.raises(HarnessError, match="no mutant was judged"):
+        auto(lab, fresh=True)
     assert len(lab.built) == 4
+    # One that says something is enough.
+    kinds(monkeypatch, lab, delete="broken")
+    lab.says["boundary"] = {"sg:table.read": Status.FAIL}
+    assert auto(lab, fresh=True) == 0
 
 
 def test_a_build_that_failed_of_something_else_is_tried_again(
@@ -124,6 +132,24 @@ def test_a_reason_in_vain(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     automatic(lab, '[[survivors]]\nwhy = "so be it"\nmutants = ["c.c:f:delete:0000"]\n')
     with pytest.raises(HarnessError, match=r"c\.c:f:delete:0000 is none"):
         auto(lab)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--auto", "--sample", "0"], "--sample: '0' is not a number from 1 on"),
+        (["--auto", "--sample", "-1"], "--sample: "),
+        (["--sample", "3"], "--sample chooses among what --auto makes"),
+    ],
+)
+def test_a_sample_that_is_none(
+    words: list[str], why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert parse(["mutate", "--auto", "--sample", "1"], strict=False).sample == 1
+    with pytest.raises(SystemExit) as caught:
+        parse(["mutate", *words], strict=False)
+    assert caught.value.code == 2
+    assert why in capsys.readouterr().err
 
 
 def test_a_sample_and_a_choice_of_automatic_mutants(
