@@ -128,6 +128,7 @@ def build_module(
         VermagicError: it is for another kernel than `kernel` boots.
         ToolchainError: nothing here can build for this kernel.
         CacheError: no space.
+        LeashError, KilledError: the build did not come to its end.
     """
     start = time.monotonic()
     sources = read_sources(source)
