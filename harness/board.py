@@ -57,7 +57,7 @@ class Board:
     @contextmanager
     def shown(self) -> Iterator[None]:
         """Show the rows, below what is printed meanwhile; at the end they are gone."""
-        if not self._console.is_terminal:
+        if not self._console.is_interactive:
             yield
             return
         with Live(
@@ -79,7 +79,7 @@ class Board:
         """Say what came of a row; in a log that is its line."""
         row = self._rows[name]
         row.words, row.style, row.seconds = words, style, seconds
-        if not self._console.is_terminal:
+        if not self._console.is_interactive:
             line = Text(f"{name + ':':<10} ").append(words, style=style).append(f" ({row.clock})")
             self._console.print(line, soft_wrap=True, highlight=False)
 
@@ -109,7 +109,7 @@ class _RowProgress(Progress):
     def showing(self, title: str) -> Iterator[Show]:
         def show(text: str) -> None:
             self._row.words = f"{title}: {text}"
-            if not self.console.is_terminal:
+            if not self.console.is_interactive:
                 self._log(f"{title}: {text} ...")
 
         self._row.words = title

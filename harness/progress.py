@@ -79,7 +79,7 @@ class Progress:
     @contextmanager
     def showing(self, title: str) -> Iterator[Show]:
         """Give what shows a phase at work: a line that is replaced, or one every now and then."""
-        if self.console.is_terminal:
+        if self.console.is_interactive:
             with self.console.status(escape(title)) as status:
                 yield lambda text: status.update(f"{escape(title)}: {escape(text)}")
         else:

@@ -12,13 +12,17 @@ from harness.board import Board
 from harness.progress import Progress
 
 
-def on(*, terminal: bool) -> tuple[Console, io.StringIO]:
+def on(*, terminal: bool, kind: str = "xterm") -> tuple[Console, io.StringIO]:
     file = io.StringIO()
-    return Console(file=file, force_terminal=terminal, width=60, color_system=None), file
+    environ = {"TERM": kind}
+    return Console(
+        file=file, force_terminal=terminal, width=60, color_system=None, _environ=environ
+    ), file
 
 
-def test_a_log_has_a_line_for_each_end_and_note() -> None:
-    console, file = on(terminal=False)
+@pytest.mark.parametrize(("terminal", "kind"), [(False, "xterm"), (True, "dumb")])
+def test_a_log_has_a_line_for_each_end_and_note(terminal: bool, kind: str) -> None:
+    console, file = on(terminal=terminal, kind=kind)
     board = Board(console, ["6.12", "7.3"])
     with board.shown():
         row = board.begin("6.12")
