@@ -262,9 +262,15 @@ static int pin_memfd(struct uiov_buf *buf, struct file *file, enum memory_kind k
 	return done < 0 ? done : 0;
 }
 
-static int populate_memfd(struct file *file, enum memory_kind kind, loff_t start, loff_t size)
+/*
+ * memfd_pin_folios() fills a hole in a hugetlb file with a page that others
+ * may have reserved (until 717cf9357325, "mm/memfd: reserve hugetlb folios
+ * before allocation") and that still has its last owner's data. Have
+ * fallocate() fill it.
+ */
+static bool has_holes(struct inode *inode, enum memory_kind kind)
 {
-	return 0;
+	return kind == MEMORY_HUGETLB && (loff_t)inode->i_blocks << 9 < i_size_read(inode);
 }
 
 #else /* !HAVE_MEMFD_PIN_FOLIOS */
@@ -272,18 +278,12 @@ static int populate_memfd(struct file *file, enum memory_kind kind, loff_t start
 /*
  * Before 6.11 there is no exported way to pin memfd pages with FOLL_LONGTERM:
  * plain references are taken, and pages stay in CMA or ZONE_MOVABLE if that is
- * where they are. hugetlb pages cannot be allocated from here either, so
- * populate_memfd() has fallocate() do that, before the inode lock is taken.
+ * where they are. Holes in a hugetlb file cannot be filled from here either:
+ * pin_hugetlb_page() tells when it meets one.
  */
-static int populate_memfd(struct file *file, enum memory_kind kind, loff_t start, loff_t size)
+static bool has_holes(struct inode *inode, enum memory_kind kind)
 {
-	int err;
-
-	if (kind != MEMORY_HUGETLB)
-		return 0;
-
-	err = vfs_fallocate(file, FALLOC_FL_KEEP_SIZE, start, size);
-	return err == -ENOSPC ? -ENOMEM : err;
+	return false;
 }
 
 #ifdef CONFIG_HUGETLBFS
@@ -350,13 +350,21 @@ static int pin_memfd(struct uiov_buf *buf, struct file *file, enum memory_kind k
 
 #endif /* HAVE_MEMFD_PIN_FOLIOS */
 
+/* Allocate the pages of a hugetlb file. Takes the inode lock. */
+static int populate_memfd(struct file *file, loff_t start, loff_t size)
+{
+	int err = vfs_fallocate(file, FALLOC_FL_KEEP_SIZE, start, size);
+
+	return err == -ENOSPC ? -ENOMEM : err;
+}
+
 /*
  * F_ADD_SEALS takes the inode lock for write and refuses F_SEAL_WRITE when it
  * finds extra references, so a memfd is either sealed before our check or not
  * at all while the buffer lives.
  */
 static int pin_memfd_locked(struct uiov_buf *buf, struct file *file, enum memory_kind kind,
-			    u64 offset, u64 size)
+			    u64 offset, u64 size, bool filled)
 {
 	struct inode *inode = file_inode(file);
 	int err;
@@ -367,6 +375,8 @@ static int pin_memfd_locked(struct uiov_buf *buf, struct file *file, enum memory
 	err = check_seals(inode, kind);
 	if (!err && offset + size > i_size_read(inode))
 		err = -EINVAL;
+	if (!err && !filled && has_holes(inode, kind))
+		err = -EAGAIN;
 	if (!err)
 		err = pin_memfd(buf, file, kind, offset, size >> PAGE_SHIFT);
 
@@ -386,14 +396,14 @@ static int pin_memfd_file(struct uiov_buf *buf, struct file *file, u64 offset, u
 	if ((file->f_mode & rw) != rw)
 		return -EACCES;
 
-	err = pin_memfd_locked(buf, file, kind, offset, size);
+	err = pin_memfd_locked(buf, file, kind, offset, size, false);
 	while (err == -EAGAIN && !fatal_signal_pending(current)) {
 		u64 done = (u64)(buf->nr_pinned - pinned) << PAGE_SHIFT;
 
 		/* Holes in a hugetlb file, perhaps punched while we fill them. */
-		err = populate_memfd(file, kind, offset + done, size - done);
+		err = populate_memfd(file, offset + done, size - done);
 		if (!err)
-			err = pin_memfd_locked(buf, file, kind, offset + done, size - done);
+			err = pin_memfd_locked(buf, file, kind, offset + done, size - done, true);
 	}
 
 	return err == -EAGAIN ? -EINTR : err;
