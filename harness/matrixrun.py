@@ -158,6 +158,16 @@ def _last(runs: Path, names: Iterable[str]) -> dict[str, CellResult]:
     return found
 
 
+def longest_first(cells: Iterable[Cell], last: Mapping[str, CellResult]) -> list[Cell]:
+    """Sort cells by what they took; what was never run may take longest of all.
+
+    Args:
+        last: what became of each, by name.
+    """
+    took = {name: cell.seconds for name, cell in last.items()}
+    return sorted(cells, key=lambda cell: -took.get(cell.name, float("inf")))
+
+
 def _by_inputs(cells: Iterable[CellResult]) -> dict[str, CellResult]:
     """Return the newest verdict on each inputs; what was not judged, or not whole, is none."""
     found: dict[str, CellResult] = {}
@@ -200,12 +210,13 @@ class _Crew:
         def work(cell: Cell) -> CellResult:
             return self._cell(cell, board, room, leashes[cell.name], lanes)
 
+        order = longest_first(self.cells, self.last)
         # One more than run: its kernel and modules are got ready meanwhile.
         most = min(len(self.cells), vms // lanes + 1)
         with board.shown(), ThreadPoolExecutor(most) as pool:
             # Ctrl-C reaches this thread alone, and the pool waits for the others.
             try:
-                for future in as_completed([pool.submit(work, cell) for cell in self._order()]):
+                for future in as_completed([pool.submit(work, cell) for cell in order]):
                     result = future.result()
                     done[result.name] = result
                     save_cells(self.folder, list(done.values()), started=self.started)
@@ -222,11 +233,6 @@ class _Crew:
     def _save(self, cells: Sequence[CellResult]) -> None:
         save_cells(self.folder, cells, started=self.started)
         save_merged(self.folder, cells, started=self.started)
-
-    def _order(self) -> list[Cell]:
-        """The longest first; what was never run may take longest of all."""
-        took = {name: cell.seconds for name, cell in self.last.items()}
-        return sorted(self.cells, key=lambda cell: -took.get(cell.name, float("inf")))
 
     def _cell(self, cell: Cell, board: Board, room: Room, leash: Leash, lanes: int) -> CellResult:
         """Run one cell; what goes wrong with it is its own."""

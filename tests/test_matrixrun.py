@@ -18,7 +18,7 @@ import pytest
 from harness.accel import Accelerator
 from harness.capacity import Capacity, Room
 from harness.cell import CellResult, load_cells
-from harness.matrix import Cell, Matrix
+from harness.matrix import Cell, Matrix, load_matrix
 from harness.matrixrun import (
     NoAcceleratorError,
     NoCellError,
@@ -26,6 +26,7 @@ from harness.matrixrun import (
     _by_inputs,
     choose,
     known_cells,
+    longest_first,
 )
 from harness.results import RunResult, Status, TestResult
 from harness.run import LeashError
@@ -234,16 +235,14 @@ def test_what_was_not_judged_is_run_again() -> None:
 
 
 def test_longest_first_by_the_last_run(tmp_path: Path) -> None:
-    matrix(tmp_path)
-    index = tmp_path / "runs/latest/matrix.json"
-    document = json.loads(index.read_text())
-    for cell, seconds in zip(document["cells"], (5.0, 50.0), strict=True):
-        cell["seconds"] = seconds
-    index.write_text(json.dumps(document))
-    _, said = matrix(tmp_path, BAD)
-    # One VM at a time, and what was never run comes first.
-    ended = [line.partition(":")[0] for line in said.splitlines() if line.endswith(" s)")]
-    assert ended == ["bad", "better", "good"]
+    source(tmp_path, BAD)
+    cells = load_matrix(tmp_path / "source/kconfigs/matrix.toml").cells
+    last = {
+        name: CellResult(name=name, folder=tmp_path, result=None, error="", seconds=seconds)
+        for name, seconds in (("good", 5.0), ("better", 50.0))
+    }
+    # What was never run comes first.
+    assert [cell.name for cell in longest_first(cells, last)] == ["bad", "better", "good"]
 
 
 def test_ctrl_c_keeps_what_was_done_and_leaves_nothing_running(tmp_path: Path) -> None:
