@@ -326,6 +326,7 @@ def _switch(link: Path, tree: Path) -> None:
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(tree.name)
     fresh.replace(link)
+    kept = (last, tree.resolve())
     for entry in link.parent.iterdir():
-        if entry.is_dir() and not entry.is_symlink() and entry.resolve() not in (last, tree):
+        if entry.is_dir() and not entry.is_symlink() and entry.resolve() not in kept:
             remove_tree(entry)

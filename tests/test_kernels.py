@@ -151,6 +151,13 @@ def test_fetch_switches_to_the_newest_and_keeps_the_last(lab: Lab) -> None:
     assert not [path for path in lab.fake.requests if path.endswith(".deb")]
 
 
+def test_kernels_may_lie_behind_a_link(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    lab.cache.mkdir()
+    (lab.cache / "kernels").symlink_to(tmp_path / "elsewhere")
+    assert lab.store().get("6.12").image.is_file()
+
+
 def test_the_key_is_of_the_newest_and_costs_no_package(lab: Lab) -> None:
     store = lab.store()
     before = store.key("6.12")
