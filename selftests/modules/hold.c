@@ -2,6 +2,7 @@
 /*
  * dmabuf_importer: references on a page, by the million.
  */
+#include <linux/bits.h>
 #include <linux/mm.h>
 #include <linux/page_ref.h>
 #include <linux/uaccess.h>
@@ -9,7 +10,7 @@
 #include "importer.h"
 
 /* A page of nobody else's stays far from the 2^31 that overflow. */
-#define MOST_REFS	(1U << 30)
+#define MOST_REFS	BIT(30)
 
 long importer_hold(struct importer_session *session, void __user *argp)
 {
