@@ -2,6 +2,7 @@
 """The verbs of the command line and their options; what they do is in commands.py."""
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -71,6 +72,13 @@ def _at_least_one(text: str) -> int:
     if text.isascii() and text.isdigit() and int(text) > 0:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([1-9][0-9]{0,3})/([1-9][0-9]{0,3})", text, re.ASCII)
+    if found is None or int(found[1]) > int(found[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is not I/N, such as 1/4, 2/4, 3/4, 4/4")
+    return int(found[1]), int(found[2])
 
 
 def _global_options(parser: argparse.ArgumentParser) -> None:
@@ -352,6 +360,12 @@ def _mutate(verbs: "_Verbs") -> None:
         type=_at_least_one,
         metavar="N",
         help="N of these, the same each time (default: all)",
+    )
+    mutate.add_argument(
+        "--shard",
+        type=_shard,
+        metavar="I/N",
+        help="of all these the Ith of N parts, for N machines: 1/4 to 4/4",
     )
     mutate.add_argument(
         "--all-tests", action="store_true", help="run every test on each, not just the expected"

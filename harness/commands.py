@@ -226,6 +226,7 @@ def mutate(arguments: argparse.Namespace, place: Place) -> int:
         quick=arguments.quick,
         auto=arguments.auto,
         sample=arguments.sample,
+        shard=arguments.shard,
     )
     if arguments.list:
         list_mutants(place, choice)

@@ -42,7 +42,8 @@ class Choice:
         since: those that change a line which is not in this revision.
         quick: those of the subset for every change.
         auto: not those that were written, but all that the operators make (automutant.py).
-        sample: that many of them, always the same; None means all.
+        sample: that many of all these, always the same; None means all.
+        shard: (I, N): of all these the Ith of N parts, which together are all; None means all.
     """
 
     names: tuple[str, ...] = ()
@@ -51,6 +52,12 @@ class Choice:
     quick: bool = False
     auto: bool = False
     sample: int | None = None
+    shard: tuple[int, int] | None = None
+
+    def part(self, mutations: Sequence[Mutation]) -> tuple[Mutation, ...]:
+        """Return the sample, and its shard, of mutants that are all that was asked for."""
+        number, of = self.shard or (1, 1)
+        return tuple(mutations[: self.sample][number - 1 :: of])
 
 
 def mutate(
@@ -70,7 +77,7 @@ def mutate(
 
     Raises:
         HarnessError: a mutant is malformed, the driver itself does not pass, or not one mutant
-            could prove anything. None in the lines that changed is no error.
+            could prove anything; none in the lines that changed, or in a shard, is no error.
     """
     sources = read_sources(place.source / FOLDER)
     chosen = _choose(place, choice, sources)
@@ -104,7 +111,8 @@ def mutate(
             table.row(finding)
     bench.state.prune()
     table.end(findings)
-    if not proven(findings) and (findings or choice.since is None):
+    whole = choice.shard is None
+    if whole and not proven(findings) and (findings or choice.since is None):
         raise HarnessError(
             "no mutant was judged: the tests have not been tried",
             hint="choose others, or another kernel: `harness mutate --list` shows all",
@@ -136,10 +144,11 @@ def _choose(place: Place, choice: Choice, sources: Mapping[str, bytes]) -> _Chos
         chosen = _automatic(place, choice, sources, listed)
     else:
         chosen = _applied(place, _named(listed, choice), sources)
-    if choice.since is None:
-        return chosen
-    lines = changed_since(choice.since, source=place.source, spawner=place.spawner)
-    return replace(chosen, mutations=tuple(one for one in chosen.mutations if one.lines & lines))
+    found = chosen.mutations
+    if choice.since is not None:
+        lines = changed_since(choice.since, source=place.source, spawner=place.spawner)
+        found = tuple(one for one in found if one.lines & lines)
+    return replace(chosen, mutations=choice.part(found))
 
 
 def _load(place: Place) -> tuple[Mutant, ...]:
@@ -168,8 +177,8 @@ def _automatic(
     names = [one.mutant.name for one in mutations]
     excuses = load_survivors(place.source / SURVIVORS, names)
     chosen = {one.name for one in _named([one.mutant for one in mutations], choice)}
-    found = [one for one in mutations if one.mutant.name in chosen]
-    return _Chosen(mutations=tuple(found[: choice.sample]), excuses=excuses)
+    found = tuple(one for one in mutations if one.mutant.name in chosen)
+    return _Chosen(mutations=found, excuses=excuses)
 
 
 def _possible(chosen: _Chosen, kernel: Kernel) -> tuple[list[Mutation], list[Finding]]:

@@ -248,6 +248,24 @@ def test_choices(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     assert lab.ran() == []
 
 
+def test_shards_are_all_and_none_is_in_two(lab: Lab) -> None:
+    for name in ("one", "two", "xx", "yy", "zz"):
+        lab.mutant(name, more="Kernels: <6.12\n" if name in ("one", "zz") else "")
+        lab.says[name] = {"mmap:map.content": Status.FAIL}
+    sources = read_sources(lab.place.source / "module")
+    shards = [Choice(shard=(number, 4)) for number in (1, 2, 3, 4)]
+    parts = [
+        [one.mutant.name for one in mutate._choose(lab.place, shard, sources).mutations]
+        for shard in shards
+    ]
+    assert parts == [["one", "zz"], ["two"], ["xx"], ["yy"]]
+    assert mutate.mutate(lab.place, "6.12", shards[0]) == 0, "others prove something"
+    assert lab.ran() == []
+    assert mutate.mutate(lab.place, "6.12", Choice(shard=(9, 9))) == 0, "an empty one"
+    assert mutate.mutate(lab.place, "6.12", shards[1]) == 0
+    assert {word for word, _ in lab.ran()} == {"good", "two"}
+
+
 def test_state_survives_a_torn_file(tmp_path: Path) -> None:
     state = State(folder=tmp_path / "state")
     kept = Kept(red=("a:b",), green=1, seconds=2.0, suites=(("a", "1"),))

@@ -140,12 +140,16 @@ def test_a_reason_in_vain(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--auto", "--sample", "0"], "--sample: '0' is not a number from 1 on"),
         (["--auto", "--sample", "-1"], "--sample: "),
         (["--sample", "3"], "--sample chooses among what --auto makes"),
+        (["--shard", "0/3"], "--shard: '0/3' is not I/N"),
+        (["--shard", "4/3"], "--shard: '4/3' is not I/N"),
+        (["--shard", "2"], "--shard: '2' is not I/N"),
     ],
 )
 def test_a_sample_that_is_none(
     words: list[str], why: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert parse(["mutate", "--auto", "--sample", "1"], strict=False).sample == 1
+    assert parse(["mutate", "--shard", "3/3"], strict=False).shard == (3, 3)
     with pytest.raises(SystemExit) as caught:
         parse(["mutate", *words], strict=False)
     assert caught.value.code == 2
@@ -166,3 +170,13 @@ def test_a_sample_and_a_choice_of_automatic_mutants(
     assert said.endswith("1 mutants\n")
     with pytest.raises(HarnessError, match="no mutant is all of that"):
         mutate.list_mutants(lab.place, Choice(auto=True, quick=True))
+
+
+def test_a_sample_is_one_of_what_changed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    automatic(lab)
+    names = kinds(monkeypatch, lab)
+    for line, kind in ((3, "delete"), (4, "boundary")):
+        lines = frozenset({("c.c", line)})
+        monkeypatch.setattr(mutate, "changed_since", lambda revision, lines=lines, **_: lines)
+        mutate.list_mutants(lab.place, Choice(auto=True, since="HEAD", sample=1))
+        assert f"{names[kind]}  auto" in lab.said()
