@@ -384,7 +384,7 @@ def _vm_options(parser: argparse.ArgumentParser) -> None:
         type=int,
         choices=range(1, 65),
         metavar="N",
-        help="VMs at a time (default: one for two cores, as far as memory goes, at most 4)",
+        help="VMs at a time (default: one a core, as far as memory goes, at most 4)",
     )
 
 

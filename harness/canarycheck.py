@@ -146,7 +146,8 @@ def _one(
     place: Place, ready: runner.Ingredients, canary: Canary, leash: Leash, *, cold: bool
 ) -> Heard:
     (suite,) = ready.selftests.suites
-    suite = replace(suite, ids=(canary.test,), cmdline=canary.cmdline)
+    # Some hang one CPU and are seen by another.
+    suite = replace(suite, ids=(canary.test,), cmdline=canary.cmdline, cpus=2)
     quiet = replace(
         place,
         runs=place.runs / "canaries",

@@ -34,7 +34,7 @@ _MONTH = re.compile(r"([0-9]{4}-[0-9]{2})-[0-9]{2}T")
 # Facts of a manifest that no verdict may depend on unseen: with all of them equal, a test that does
 # not end alike has decided by itself. The hashes of modules and tests are in its extra facts.
 _INPUTS = ("kernel_sha256", "driver", "accelerator")
-_EXTRA = re.compile(r".*_sha256|memory_mib|cpus")
+_EXTRA = re.compile(r".*_sha256|memory_mib")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +91,7 @@ def record_of(cell: str, manifest: Manifest, result: RunResult) -> Record:
     nonces = [vm.nonce for vm in manifest.vms]
     facts = {name: str(getattr(manifest, name)) for name in _INPUTS}
     facts |= {name: fact for name, fact in manifest.extra if _EXTRA.fullmatch(name)}
-    facts["cmdline"] = repr(sorted({vm.cmdline for vm in manifest.vms}))
+    facts["machines"] = repr(sorted({(vm.cmdline, vm.cpus) for vm in manifest.vms}))
     boots = [vm.boot_seconds for vm in result.vms if vm.boot_seconds is not None]
     return Record(
         run=_hash([manifest.started, manifest.kernel, *nonces]),

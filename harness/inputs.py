@@ -35,10 +35,11 @@ def hash_inputs(place: Place, ready: Ingredients, options: Options) -> str:
         "driver": "builtin" if options.builtin else fingerprint(ready.driver.ko),
         "helpers": {one.ko.stem: fingerprint(one.ko) for one in ready.helpers},
         "suites": [
-            [suite.name, suite.ids, suite.modules, suite.cmdline, _digest(suite.binary)]
+            [suite.name, suite.ids, suite.modules, suite.cmdline, suite.cpus, _digest(suite.binary)]
             for suite in select(ready.selftests.suites, options.patterns)
         ],
-        "vm": [options.cmdline, options.memory, options.cold, options.more, accelerator.name],
+        "vm": [options.cmdline, options.memory, options.cpus, options.cold, options.more],
+        "accelerator": accelerator.name,
         "tools": [qemu_version(place.spawner), metadata.version("virtme-ng")],
         "harness": _harness(),
     }

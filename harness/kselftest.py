@@ -41,6 +41,7 @@ class Suite:
         modules: our modules that it wants beside the driver.
         kernel_modules: those of the guest's kernel that it wants, with parameters behind them.
         cmdline: words that the guest's kernel command line needs.
+        cpus: virtual CPUs that the guest needs.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Suite:
     modules: tuple[str, ...]
     cmdline: tuple[str, ...]
     kernel_modules: tuple[str, ...] = ()
+    cpus: int = 1
 
     @property
     def full_ids(self) -> tuple[str, ...]:
@@ -262,6 +264,7 @@ def _suite(job: _Job) -> Suite:
         modules=spec.modules,
         cmdline=spec.cmdline,
         kernel_modules=spec.kernel_modules,
+        cpus=spec.cpus,
     )
 
 

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
-"""Which suites share a VM: one command line a VM, and no lane much longer than another. Pure.
+"""Which suites share a VM: one kind of machine a VM, and no lane much longer than another. Pure.
 
 The tests of a lane run one after the other in one VM; lanes run side by side. How tests are spread
 depends on what they took last time, so a run's manifest records it.
+
+Most suites do one thing at a time and get a VM of one CPU. Two emulated CPUs cost more than they
+give: each invalidation of a TLB waits for the other one, and two such VMs on two cores wait for a
+CPU that has no core (13.7 s for a run that took 12.2 s one VM after the other; with one CPU each,
+7.8 s).
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,20 +17,32 @@ from harness.kselftest import Suite
 
 # Seconds that a test is thought to take before it ever ran (664 tests in 12 s under TCG).
 _UNKNOWN = 0.02
-# Seconds of tests that are worth a VM: restoring one under TCG costs about one.
+# Seconds that a VM costs beside its tests: restored, under TCG.
+_VM = 1.0
+# Seconds of tests that are worth a VM.
 _WORTH = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lane:
-    """Suites for one VM, and the kernel parameters that they want."""
+    """Suites for one VM, the kernel parameters and the number of CPUs that they want."""
 
     cmdline: tuple[str, ...]
     suites: tuple[Suite, ...]
+    cpus: int = 1
+
+
+@dataclass(slots=True)
+class _Group:
+    """Suites, by their place in the order, that run in the same kind of machine."""
+
+    cpus: int
+    suites: list[int]
+    cost: float
 
 
 def plan_lanes(
-    suites: Sequence[Suite], *, jobs: int, seconds: Mapping[str, float]
+    suites: Sequence[Suite], *, jobs: int, seconds: Mapping[str, float], cpus: int = 1
 ) -> tuple[Lane, ...]:
     """Spread suites over lanes, the longest lane first.
 
@@ -33,32 +50,51 @@ def plan_lanes(
         suites: what is to run; none is split.
         jobs: how many VMs may run at a time, at least one.
         seconds: what each test took in an earlier run, by its full id.
+        cpus: that each VM has at least.
     """
-    groups: dict[tuple[str, ...], list[tuple[float, Suite]]] = {}
-    for suite in suites:
-        cost = sum(seconds.get(id_, _UNKNOWN) for id_ in suite.full_ids)
-        groups.setdefault(suite.cmdline, []).append((cost, suite))
+    costs = [sum(seconds.get(id_, _UNKNOWN) for id_ in suite.full_ids) for suite in suites]
+    machines: dict[tuple[str, ...], dict[int, _Group]] = {}
+    for at, suite in enumerate(suites):
+        wanted = max(cpus, suite.cpus)
+        group = machines.setdefault(suite.cmdline, {}).setdefault(wanted, _Group(wanted, [], 0.0))
+        group.suites.append(at)
+        group.cost += costs[at]
+    groups = [
+        (cmdline, group) for cmdline, by_cpus in machines.items() for group in _joined(by_cpus)
+    ]
+    # What each job has to do if all have the same.
+    share = max(_WORTH, sum(group.cost + _VM for _, group in groups) / jobs)
     lanes: list[tuple[float, Lane]] = []
-    for cmdline, group in groups.items():
-        total = sum(cost for cost, _ in group)
-        parts = max(1, min(jobs, len(group), int(total / _WORTH)))
-        lanes += [
-            (cost, Lane(cmdline=cmdline, suites=tuple(part))) for cost, part in _split(group, parts)
-        ]
+    for cmdline, group in groups:
+        parts = max(1, min(jobs, len(group.suites), round(group.cost / share)))
+        for cost, part in _split(group.suites, costs, parts):
+            lane = Lane(cmdline=cmdline, cpus=group.cpus, suites=tuple(suites[at] for at in part))
+            lanes.append((cost, lane))
     return tuple(lane for _, lane in sorted(lanes, key=lambda lane: -lane[0]))
 
 
-def _split(group: list[tuple[float, Suite]], parts: int) -> list[tuple[float, list[Suite]]]:
+def _joined(by_cpus: Mapping[int, _Group]) -> list[_Group]:
+    """Have what is not worth a VM run in one of more CPUs, where there is one anyway."""
+    joined: list[_Group] = []
+    for cpus in sorted(by_cpus, reverse=True):
+        group = by_cpus[cpus]
+        if joined and group.cost < _VM:
+            joined[-1].suites = sorted(joined[-1].suites + group.suites)
+            joined[-1].cost += group.cost
+        else:
+            joined.append(group)
+    return joined
+
+
+def _split(
+    group: Sequence[int], costs: Sequence[float], parts: int
+) -> list[tuple[float, list[int]]]:
     """Give each suite, the longest first, to the part that has least to do."""
     loads = [0.0] * parts
-    chosen: list[list[tuple[int, Suite]]] = [[] for _ in range(parts)]
-    order = sorted(range(len(group)), key=lambda at: -group[at][0])
-    for at in order:
+    chosen: list[list[int]] = [[] for _ in range(parts)]
+    for at in sorted(group, key=lambda at: -costs[at]):
         least = loads.index(min(loads))
-        loads[least] += group[at][0]
-        chosen[least].append((at, group[at][1]))
+        loads[least] += costs[at]
+        chosen[least].append(at)
     # Within a lane the order stays that of the suites, whatever the times were.
-    return [
-        (load, [suite for _, suite in sorted(part, key=lambda entry: entry[0])])
-        for load, part in zip(loads, chosen, strict=True)
-    ]
+    return [(load, sorted(part)) for load, part in zip(loads, chosen, strict=True) if part]

@@ -14,7 +14,7 @@ from harness.results import VmEnd, VmExit, vm_document, vm_from
 
 MANIFEST = "manifest.json"
 # Raise it when the meaning or the form of manifest.json changes.
-SCHEMA = 2
+SCHEMA = 3
 
 # Instead of a module's name: the udmabuf that the kernel has built in.
 BUILTIN = "builtin"
@@ -30,6 +30,7 @@ class VmRun:
         nonce: marks the frames of its results, 32 hex digits.
         planned: the ids of the tests that it was to run.
         cmdline: kernel parameters beside the harness's own.
+        cpus: virtual CPUs.
         argv: the command that made it; empty before its end.
         end: how it ended; None before it has.
         notes: what the reader should know, such as a snapshot that could not be used.
@@ -38,6 +39,7 @@ class VmRun:
     nonce: str
     planned: tuple[str, ...]
     cmdline: tuple[str, ...] = ()
+    cpus: int = 1
     argv: tuple[str, ...] = ()
     end: VmEnd | None = None
     notes: tuple[str, ...] = ()
@@ -141,6 +143,7 @@ def _vm(entry: jsonfile.Fields) -> VmRun:
         nonce=entry.text("nonce"),
         planned=entry.texts("planned"),
         cmdline=entry.texts("cmdline"),
+        cpus=entry.take("cpus", int, "a number of CPUs"),
         argv=entry.texts("argv"),
         end=None if (end := entry.nested_or_none("end")) is None else vm_from(end),
         notes=entry.texts("notes"),

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from harness.errors import HarnessError
-from harness.tomlfile import Table, TomlError
+from harness.tomlfile import CPUS, Table, TomlError
 from harness.version import KernelVersion
 from harness.vngline import UNSAFE
 
@@ -100,6 +100,7 @@ class Cell:
         builtin: test the kernel's own driver instead of ours.
         cmdline: further kernel parameters.
         memory: of a VM, MiB; None for the usual.
+        cpus: virtual CPUs that each VM has at least.
         accelerator: "kvm" or "tcg"; None for what the host can do.
         tests: globs over ids; none means all.
     """
@@ -110,6 +111,7 @@ class Cell:
     builtin: bool = False
     cmdline: tuple[str, ...] = ()
     memory: int | None = None
+    cpus: int = 1
     accelerator: str | None = None
     tests: tuple[str, ...] = ()
 
@@ -272,9 +274,6 @@ def _cell(name: str, table: Table, kernels: Container[str]) -> Cell:
         raise table.fail(
             "kernel", f"SERIES or SERIES+PROFILE of this file, a path or host, got {kernel!r}"
         )
-    memory = table.take("memory", int, "a number of MiB", 0)
-    if memory and memory not in _MEMORY:
-        raise table.fail("memory", f"{_MEMORY[0]} to {_MEMORY[-1]} MiB, got {memory}")
     cmdline = table.texts("cmdline")
     for word in cmdline:
         if UNSAFE.search(word):
@@ -285,7 +284,8 @@ def _cell(name: str, table: Table, kernels: Container[str]) -> Cell:
         group=table.text("group", DEFAULT_GROUP),
         builtin=table.choice("driver", ("ours", "builtin"), "ours") == "builtin",
         cmdline=cmdline,
-        memory=memory or None,
+        memory=table.within("memory", _MEMORY, "MiB", 0) or None,
+        cpus=table.within("cpus", CPUS, "CPUs", 1),
         accelerator=table.choice("accelerator", ("kvm", "tcg"), "") or None,
         tests=table.texts("tests"),
     )

@@ -308,6 +308,7 @@ class _Crew:
             builtin=cell.builtin,
             cmdline=cell.cmdline,
             memory=cell.memory,
+            cpus=cell.cpus,
             seconds=before.test_seconds if before is not None else {},
         )
 

@@ -343,7 +343,8 @@ def _chosen(suites: Sequence[Suite], wanted: Callable[[str], bool]) -> tuple[Sui
 
 def _digest(suite: Suite, ready: Ingredients) -> str:
     """Hash all that decides what a suite says of a driver."""
-    digest = hashlib.sha256(" ".join((*suite.ids, *suite.modules, *suite.cmdline)).encode())
+    words = (*suite.ids, *suite.modules, *suite.cmdline, str(suite.cpus))
+    digest = hashlib.sha256(" ".join(words).encode())
     digest.update(suite.binary.read_bytes())
     for helper in ready.helpers:
         if helper.ko.stem in suite.modules:

@@ -75,6 +75,7 @@ class Options:
         builtin: test the kernel's own driver instead of ours.
         cmdline: further kernel parameters.
         memory: of each VM, MiB; None for the usual.
+        cpus: virtual CPUs that each VM has at least; some suites want more.
         seconds: what tests took before, by id; None asks the run before.
     """
 
@@ -85,6 +86,7 @@ class Options:
     builtin: bool = False
     cmdline: tuple[str, ...] = ()
     memory: int | None = None
+    cpus: int = 1
     seconds: Mapping[str, float] | None = None
 
 
@@ -244,7 +246,7 @@ def trial(
     )
     if options.memory is not None:
         config = replace(config, memory=options.memory)
-    lanes = plan_lanes(suites, jobs=options.jobs, seconds=before)
+    lanes = plan_lanes(suites, jobs=options.jobs, seconds=before, cpus=options.cpus)
     with place.progress.phase("vm") as phase:
         counter = _Counter(phase, suites)
 
@@ -393,6 +395,5 @@ def _manifest(
             *((f"{ko.stem}_sha256", hashlib.sha256(ko.read_bytes()).hexdigest()) for ko in modules),
             ("tests_sha256", ready.selftests.sha256),
             ("memory_mib", str(config.memory)),
-            ("cpus", str(config.cpus)),
         ),
     )

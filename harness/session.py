@@ -53,7 +53,7 @@ class Session:
         folder: the run's folder.
         manifest: of the run, without VMs; kept up to date in the folder, so that a run whose
             harness is killed can still be judged.
-        config: the VMs, but for a lane's own kernel parameters.
+        config: the VMs, but for a lane's own kernel parameters and CPUs.
         loads: modules for each guest.
         boot: runs one VM.
         leash: holds what ``boot`` starts; pulled when this thread is interrupted.
@@ -145,8 +145,11 @@ class Session:
         self, lane: Lane, ids: Sequence[str], turn: threading.Semaphore
     ) -> tuple[int, VmEnd, frozenset[str]]:
         """Run one VM for these tests; return its number, its end, and the tests it is done with."""
-        config = replace(self._config, cmdline=(*self._config.cmdline, *lane.cmdline))
-        run = VmRun(nonce=secrets.token_hex(16), planned=tuple(ids), cmdline=config.cmdline)
+        cmdline = (*self._config.cmdline, *lane.cmdline)
+        config = replace(self._config, cmdline=cmdline, cpus=lane.cpus)
+        run = VmRun(
+            nonce=secrets.token_hex(16), planned=tuple(ids), cmdline=cmdline, cpus=lane.cpus
+        )
         suites = tuple(_suite_runs(lane.suites, frozenset(ids)))
         names = {suite.name for suite in suites}
         wanted = (

@@ -16,9 +16,9 @@ from harness.cache import locked, remove_tree, tree_size
 from harness.snapshot import MANIFEST, Snapshot, load_snapshot
 from harness.vm import VmConfig
 
-# Bytes. A snapshot takes 100 to 190 MiB; nine cells of the matrix, two kinds of VM for each, one
+# Bytes. A snapshot takes 100 to 190 MiB; nine cells of the matrix, four kinds of VM for each, one
 # kernel's canaries.
-_LIMIT = 4 << 30
+_LIMIT = 8 << 30
 
 
 def slots_folder(cache: Path) -> Path:

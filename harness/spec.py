@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.tomlfile import IDENTIFIER, Table, TomlError
+from harness.tomlfile import CPUS, IDENTIFIER, Table, TomlError
 
 _EXPRESSION = re.compile(r"[^;{}\n]+")
 LAYOUTS = "layouts.toml"
@@ -100,6 +100,7 @@ class Spec:
         kernel_modules: modules of the guest's own kernel, with parameters behind them. Where it
             has none of that name, the tests skip themselves.
         cmdline: words that the guest's kernel command line needs.
+        cpus: virtual CPUs that the guest needs.
         export: whether it goes upstream, but for what is ``ours`` in it.
         fixtures: in order of running.
     """
@@ -111,6 +112,7 @@ class Spec:
     modules: tuple[str, ...]
     kernel_modules: tuple[str, ...]
     cmdline: tuple[str, ...]
+    cpus: int
     export: bool
     fixtures: tuple[Fixture, ...]
 
@@ -162,6 +164,7 @@ def load_spec(path: Path, layouts: Mapping[str, str]) -> Spec:
         modules=table.texts("modules"),
         kernel_modules=table.texts("kernel_modules"),
         cmdline=table.texts("cmdline"),
+        cpus=table.within("cpus", CPUS, "CPUs", 1),
         export=table.flag("export"),
         fixtures=tuple(_fixture(fixture, layouts) for fixture in table.tables("fixture")),
     )

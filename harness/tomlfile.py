@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 
 from harness.errors import HarnessError
 
+# Of a guest: more than one for races, and with each further one TCG gets slower.
+CPUS = range(1, 5)
 IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -165,6 +167,13 @@ class Table:
         value = self.text(key, default)
         if value not in known and value != default:
             raise self.fail(key, f"one of {', '.join(known)}, got {value!r}")
+        return value
+
+    def within(self, key: str, allowed: range, unit: str, default: int) -> int:
+        """Consume a whole number of these, or the default if it is missing."""
+        value: int = self.take(key, int, f"a number of {unit}", default)
+        if value not in allowed and value != default:
+            raise self.fail(key, f"{allowed[0]} to {allowed[-1]} {unit}, got {value}")
         return value
 
     def flag(self, key: str) -> bool:

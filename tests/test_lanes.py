@@ -10,7 +10,7 @@ from harness.kselftest import Suite
 from harness.lanes import Lane, plan_lanes
 
 
-def suite(name: str, tests: int = 1, *cmdline: str) -> Suite:
+def suite(name: str, tests: int = 1, *cmdline: str, cpus: int = 1) -> Suite:
     return Suite(
         name=name,
         binary=Path(name),
@@ -18,6 +18,7 @@ def suite(name: str, tests: int = 1, *cmdline: str) -> Suite:
         ids=tuple(f"a.t{at}" for at in range(tests)),
         modules=(),
         cmdline=cmdline,
+        cpus=cpus,
     )
 
 
@@ -56,13 +57,43 @@ def test_another_command_line_is_another_vm_and_the_longest_lane_comes_first() -
     ]
 
 
+def test_what_another_kind_of_vm_does_meanwhile_needs_no_second_one() -> None:
+    suites = [suite("a"), suite("b"), suite("c", 1, "swiotlb=force")]
+    costs = seconds(a=2, b=2, c=4)
+    assert names(plan_lanes(suites, jobs=2, seconds=costs)) == [["a", "b"], ["c"]]
+    assert names(plan_lanes(suites[:2], jobs=2, seconds=costs)) == [["a"], ["b"]]
+
+
+def test_races_have_a_vm_of_their_own() -> None:
+    suites = [suite("a"), suite("race", cpus=2), suite("b")]
+    lanes = plan_lanes(suites, jobs=1, seconds=seconds(a=1, race=1, b=1))
+    assert [(lane.cpus, names((lane,))[0]) for lane in lanes] == [(1, ["a", "b"]), (2, ["race"])]
+
+
+def test_what_is_short_runs_in_the_vm_of_the_races() -> None:
+    suites = [suite("a"), suite("race", cpus=2), suite("b")]
+    (lane,) = plan_lanes(suites, jobs=1, seconds=seconds(a=0.4, race=1, b=0.4))
+    assert (lane.cpus, names((lane,))) == (2, [["a", "race", "b"]])
+
+
+def test_every_vm_has_the_cpus_that_are_asked_for() -> None:
+    suites = [suite("a"), suite("race", cpus=2), suite("wide", cpus=4)]
+    lanes = plan_lanes(suites, jobs=1, seconds=seconds(a=5, race=5, wide=5), cpus=2)
+    assert [(lane.cpus, names((lane,))[0]) for lane in lanes] == [(2, ["a", "race"]), (4, ["wide"])]
+
+
 @given(
-    st.lists(st.tuples(st.floats(0, 100), st.sampled_from(["", "x", "y"])), max_size=20),
+    st.lists(
+        st.tuples(st.floats(0, 100), st.sampled_from(["", "x", "y"]), st.integers(1, 3)),
+        max_size=20,
+    ),
     st.integers(1, 8),
 )
-def test_nothing_is_lost(kinds: list[tuple[float, str]], jobs: int) -> None:
-    suites = [suite(f"s{at}", 1, *word.split()) for at, (_, word) in enumerate(kinds)]
-    costs = {f"s{at}:a.t0": cost for at, (cost, _) in enumerate(kinds)}
+def test_nothing_is_lost(kinds: list[tuple[float, str, int]], jobs: int) -> None:
+    suites = [
+        suite(f"s{at}", 1, *word.split(), cpus=cpus) for at, (_, word, cpus) in enumerate(kinds)
+    ]
+    costs = {f"s{at}:a.t0": cost for at, (cost, *_) in enumerate(kinds)}
     lanes = plan_lanes(suites, jobs=jobs, seconds=costs)
     assert sorted(one.name for lane in lanes for one in lane.suites) == sorted(
         one.name for one in suites
@@ -70,6 +101,7 @@ def test_nothing_is_lost(kinds: list[tuple[float, str]], jobs: int) -> None:
     for lane in lanes:
         assert lane.suites
         assert {one.cmdline for one in lane.suites} == {lane.cmdline}
+        assert max(one.cpus for one in lane.suites) <= lane.cpus
         assert [one.name for one in lane.suites] == [
             one.name for one in suites if one in lane.suites
         ]

@@ -34,6 +34,7 @@ group = "debug"
 driver = "builtin"
 cmdline = ["quiet"]
 memory = 2048
+cpus = 2
 accelerator = "tcg"
 tests = ["mmap:*"]
 """
@@ -69,6 +70,7 @@ def test_cells_say_what_they_are_and_the_rest_is_usual(tmp_path: Path) -> None:
         builtin=True,
         cmdline=("quiet",),
         memory=2048,
+        cpus=2,
         accelerator="tcg",
         tests=("mmap:*",),
     )
@@ -157,9 +159,11 @@ def test_a_mirror_can_be_replaced(tmp_path: Path) -> None:
         ),
         ('["quiet"]', '["quiet", "a b"]', ":23: cells.odd.cmdline: expected words without spaces"),
         ("2048", "20", ":24: cells.odd.memory: expected 512 to 65536 MiB, got 20"),
+        ("cpus = 2", "cpus = 5", ":25: cells.odd.cpus: expected 1 to 4 CPUs, got 5"),
+        ("cpus = 2", "cpus = 0", ":25: cells.odd.cpus: expected 1 to 4 CPUs, got 0"),
         ("2048", "true", "cells.odd.memory: expected a number of MiB, got True"),
         ('"tcg"', '"hvf"', "cells.odd.accelerator: expected one of kvm, tcg, got 'hvf'"),
-        ("tests = ", "test = ", ":26: cells.odd.test: expected no such key; known here: kernel,"),
+        ("tests = ", "test = ", ":27: cells.odd.test: expected no such key; known here: kernel,"),
         ("[buildroots.stable]", "[[buildroots]]", "buildroots: expected a table"),
         ("[buildroots.stable]", "[buildroots", "at line 11, column 12"),
     ],

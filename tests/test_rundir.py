@@ -146,7 +146,7 @@ def test_a_truncated_manifest_is_an_error_that_names_it(run: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("schema", 1, "schema: expected 2, found 1"),
+        ("schema", 1, "schema: expected 3, found 1"),
         ("kernel", None, "kernel: expected a string"),
         ("expected", "mmap:a.one", "expected: expected a list of strings"),
         ("vms", {}, "vms: expected a list of objects"),

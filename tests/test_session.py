@@ -35,7 +35,7 @@ class Guest:
     folder: Path
     script: dict[str, str] = field(default_factory=dict)
     ran: list[list[str]] = field(default_factory=list)
-    cmdlines: list[tuple[str, ...]] = field(default_factory=list)
+    machines: list[tuple[tuple[str, ...], int]] = field(default_factory=list)
 
     def __call__(
         self,
@@ -47,7 +47,7 @@ class Guest:
     ) -> VmOutcome:
         # Whoever is killed now leaves a run that can be judged.
         assert load_manifest(self.folder).vms[-1].end is None
-        self.cmdlines.append(config.cmdline)
+        self.machines.append((config.cmdline, config.cpus))
         self.ran.append([f"{one.name}:{id_}" for one in plan.suites for id_ in one.ids])
         self.ready(plan)
         with turn:
@@ -114,7 +114,7 @@ def test_one_vm_for_a_driver_that_works(tmp_path: Path) -> None:
     guest, found = run(tmp_path, {}, A, B)
     assert guest.ran == [ALL]
     assert found == dict.fromkeys(ALL, Status.PASS)
-    assert guest.cmdlines == [("own",)]
+    assert guest.machines == [(("own",), 1)]
 
 
 @pytest.mark.parametrize(
@@ -169,12 +169,12 @@ def test_a_vm_lost_before_its_first_test_has_one_second_chance(
     assert found["vm-1:end"] is Status.CRASHED
 
 
-def test_lanes_have_command_lines_of_their_own(tmp_path: Path) -> None:
+def test_lanes_have_machines_of_their_own(tmp_path: Path) -> None:
     guest = Guest(tmp_path)
-    lanes = [Lane(cmdline=("x",), suites=(A,)), Lane(cmdline=(), suites=(B,))]
+    lanes = [Lane(cmdline=("x",), suites=(A,), cpus=3), Lane(cmdline=(), suites=(B,))]
     done = session(tmp_path, guest, (*A.full_ids, *B.full_ids)).run(lanes, jobs=1)
-    assert guest.cmdlines == [("own", "x"), ("own",)]
-    assert [vm.cmdline for vm in done.vms] == guest.cmdlines
+    assert sorted(guest.machines) == [(("own",), 1), (("own", "x"), 3)]
+    assert sorted((vm.cmdline, vm.cpus) for vm in done.vms) == sorted(guest.machines)
     assert {test.vm for test in rejudge(tmp_path).tests} == {1, 2}
 
 

@@ -85,6 +85,11 @@ def test_permutations_are_variants(tmp_path: Path) -> None:
         ('doc = "A suite."', 'doc = "x"\ndocs = 1', "suite.toml:3: docs: expected no such key"),
         ('doc = "A suite."', 'doc = "x"\nmodules = "a"', "modules: expected a list of strings"),
         ('doc = "A suite."', 'doc = "x"\nmodules = [1]', "modules: expected a list of strings"),
+        (
+            'doc = "A suite."',
+            'doc = "x"\ncpus = 9',
+            "suite.toml:3: cpus: expected 1 to 4 CPUs, got 9",
+        ),
         ('name = "call"', 'name = "Call"', "fixture[Call].name: expected a lower-case C ident"),
         ('name = "call"', 'name = "call"\nx = 1', "fixture[call].x: expected no such key"),
         ('"u64"', '"u65"', "suite.toml:8: fixture[call].fields.size: expected one of bool, int"),
