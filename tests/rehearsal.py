@@ -41,14 +41,17 @@ class Step:
     uses: str | None
     id: str | None
     inputs: Mapping[str, str]
+    minutes: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One job: what it needs of others, its own variables, its steps."""
+    """One job: what it needs of others, how often it runs, its own variables, its steps."""
 
     name: str
+    title: str
     needs: str | None
+    matrix: Mapping[str, Any] | str
     env: Mapping[str, str]
     steps: tuple[Step, ...]
     permissions: Mapping[str, str]
@@ -61,6 +64,8 @@ def read(path: Path) -> tuple[Mapping[str, Any], tuple[Job, ...]]:
     jobs = tuple(
         Job(
             name=name,
+            title=job["name"],
+            matrix=job.get("strategy", {}).get("matrix", {}),
             needs=job.get("needs"),
             env=job.get("env", {}),
             steps=tuple(_step(step) for step in job["steps"]),
@@ -79,6 +84,7 @@ def _step(step: Mapping[str, Any]) -> Step:
         uses=step.get("uses"),
         id=step.get("id"),
         inputs=step.get("with", {}),
+        minutes=step.get("timeout-minutes"),
     )
 
 
@@ -160,7 +166,8 @@ class Runner:
             case "actions/cache" | "actions/cache/restore" | "actions/cache/save":
                 assert all(inputs)
             case "actions/upload-artifact":
-                assert any((self.root.path / "root/project" / inputs[1]).iterdir())
+                first, *_ = inputs[1].splitlines()
+                assert any((self.root.path / "root/project" / first).iterdir())
             case _:
                 raise AssertionError(f"no rehearsal for {action}")
 

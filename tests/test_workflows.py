@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from harness.buildroot import BuildRoot
 from harness.cache import remove_tree
+from harness.canary import load_canaries
 from harness.cli import _child_environment
 from harness.run import Spawner
 from tests.rehearsal import Job, Runner, bare_root, fill, read
@@ -27,6 +29,7 @@ TOOLS = Path(sys.executable).parent
 CELL = {
     "matrix.cell": "6.12",
     "matrix.kernel": "6.12",
+    "matrix.shard": "1",
     "github.run_id": "1",
     "github.run_attempt": "1",
 }
@@ -60,6 +63,13 @@ def test_actionlint_finds_nothing(path: Path) -> None:
     assert done.returncode == 0, done.stdout
 
 
+def test_no_commit_on_main_goes_without_a_verdict() -> None:
+    for path in WORKFLOWS:
+        said = read(path)[0]["concurrency"]
+        alone = "github.event_name == 'pull_request' && github.ref || github.sha" in said["group"]
+        assert alone or not said["cancel-in-progress"], path.name
+
+
 @each_job
 def test_it_may_read_and_has_an_end(path: Path, job: Job) -> None:
     assert read(path)[0]["permissions"] == {}
@@ -78,6 +88,99 @@ def test_a_step_is_one_command_that_runs_at_home(path: Path, job: Job) -> None:
         assert words[0] == "make" or (ROOT / words[0]).is_file() or words[0] == ".venv/bin/harness"
         used = {word.strip('"$') for word in words if "$" in word}
         assert used <= set(job.env), f"{step.run}: what is it?"
+
+
+@each_job
+def test_what_others_wrote_gives_no_commands(path: Path, job: Job) -> None:
+    """Commands whose output is ours alone are named here; all others are muted."""
+    ours = {"ci/prepare", "ci/kernel-key", "ci/plan", "ci/report"}
+    for step in job.steps:
+        if step.run is not None and (words := step.run.split())[0] not in ours:
+            script = [words[0], (ROOT / words[0]).read_text()]
+            assert words[0] == "ci/mute" or "exec ci/mute " in script[1], step.run
+
+
+def test_a_muted_command_is_what_it_is_at_home() -> None:
+    github = {**os.environ, "GITHUB_ACTIONS": "true"}
+    home = {name: value for name, value in github.items() if name != "GITHUB_ACTIONS"}
+    said = "  ::error::no\n::stop-commands::x\n::x::\nno end of a line"
+    argv = (ROOT / "ci/mute", "bash", "-c", 'printf "%s" "$1"; exit 3', "bash", said)
+    run = partial(subprocess.run, argv, capture_output=True, text=True, timeout=60, check=False)
+    alone = run(env=home)
+    assert (alone.returncode, alone.stdout) == (3, said)
+    tokens = set()
+    for _ in range(2):
+        muted = run(env=github)
+        assert muted.returncode == 3
+        first, *middle, last = muted.stdout.splitlines()
+        assert middle == said.splitlines()
+        command, _, token = first.rpartition("::")
+        assert command == "::stop-commands"
+        assert re.fullmatch("[0-9a-f]{32}", token)
+        assert last == f"::{token}::"
+        tokens.add(token)
+    assert len(tokens) == 2
+
+
+def runs(job: Job, words: str) -> bool:
+    return any(words in (step.run or "") for step in job.steps)
+
+
+def boots(job: Job) -> bool:
+    return any(runs(job, words) for words in ("ci/cell", "harness canary", "harness mutate"))
+
+
+@each_job
+def test_who_boots_a_kernel_keeps_it_and_what_it_said(path: Path, job: Job) -> None:
+    if not boots(job):
+        return
+    assert runs(job, 'ci/prepare "$KERNEL"')
+    uses = {(step.uses or "").partition("@")[0]: step.inputs for step in job.steps}
+    cache, artifact = uses["actions/cache"], uses["actions/upload-artifact"]
+    assert cache["path"] == "~/.cache/udmabuf-harness/kernels"
+    assert cache["key"] == "${{ steps.kernel.outputs.key }}"
+    # The link to the newest run is no second one.
+    assert artifact["path"].split() == ["build/runs/", "!build/runs/**/latest"]
+    assert isinstance(job.matrix, str) or set(job.matrix) == set(
+        re.findall(r"matrix\.(\w+)", artifact["name"])
+    ), "an artifact's name is that of one job"
+
+
+@each_job
+def test_mutants_are_all_judged_and_none_twice(path: Path, job: Job) -> None:
+    judging = next((step for step in job.steps if "harness mutate" in (step.run or "")), None)
+    if judging is None:
+        return
+    assert not isinstance(job.matrix, str)
+    shards = job.matrix["shard"]
+    assert shards == [*range(1, len(shards) + 1)]
+    assert job.env["SHARD"] == f"${{{{ matrix.shard }}}}/{len(shards)}"
+    assert job.title.endswith(f"${{{{ matrix.shard }}}} of {len(shards)}")
+    assert (judging.minutes or job.minutes) < job.minutes, "time to keep what was judged"
+    restored, saved = (
+        next(step.inputs for step in job.steps if (step.uses or "").startswith(action))
+        for action in ("actions/cache/restore", "actions/cache/save")
+    )
+    assert restored["path"] == saved["path"] == "~/.cache/udmabuf-harness/mutants/results"
+    assert restored["key"] == saved["key"]
+    # What another shard or kernel was said of is of no use.
+    stem, run = restored["restore-keys"], "${{ github.run_id }}-${{ github.run_attempt }}"
+    assert restored["key"] == stem + run
+    assert set(re.findall(r"matrix\.(\w+)", stem)) == set(job.matrix)
+
+
+def test_each_canary_that_needs_a_kernel_of_ours_has_it() -> None:
+    jobs = {job.name: job for _, job in JOBS}
+    matrix = jobs["canaries"].matrix
+    assert not isinstance(matrix, str)
+    profiles = {kernel.partition("+")[2] for kernel in matrix["kernel"]} - {""}
+    options = {
+        path.stem: set(re.findall(r"^(CONFIG_\w+)=y$", path.read_text(), re.MULTILINE))
+        for path in (ROOT / "kconfigs").glob("*.config")
+    }
+    ours, there = set.union(*options.values()), {one for name in profiles for one in options[name]}
+    for canary in load_canaries(ROOT / "selftests/canaries/canaries.toml"):
+        assert not (set(canary.config) & ours) - there - options["base"], canary.test
 
 
 @each_job
