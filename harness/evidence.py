@@ -2,9 +2,10 @@
 """What is known of one VM: what it was to run, what it said, how it ended, its splats. Pure."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness import ktap
+from harness.answers import Answers
 from harness.results import Status, VmEnd, VmExit
 from harness.transcript import Section, Transcript
 
@@ -41,6 +42,7 @@ class Evidence:
         told: what the guest said.
         vm: how the VM ended.
         blames: the splats on its console.
+        answers: what its kernel said when it was asked where it hung; None when it was not.
     """
 
     number: int
@@ -49,6 +51,7 @@ class Evidence:
     told: Transcript
     vm: VmEnd
     blames: tuple[Blame, ...] = ()
+    answers: Answers | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +74,26 @@ class Suite:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Death:
-    """How a VM died: one phrase, and the test that was running."""
+    """How a VM died.
+
+    Attributes:
+        words: one phrase.
+        test: that was running; None when none was.
+        status: of that test.
+        hang: where the kernel said that it hung, one phrase; "" when it did not say.
+        lines: the same, with stacks.
+    """
 
     words: str
     test: str | None
     status: Status
+    hang: str = ""
+    lines: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """All that is known in one phrase, for what the death is charged to."""
+        return f"{self.hang}; {self.words}" if self.hang else self.words
 
 
 def settled(told: Transcript, blames: Sequence[Blame] = ()) -> frozenset[str]:
@@ -125,7 +143,7 @@ def death_of(evidence: Evidence, suites: list[Suite]) -> Death | None:
     how = vm.describe() if vm.exit is not VmExit.CLEAN else "it stopped without the end marker"
     if told.release is None:
         words = f"the VM died before userspace ({how})"
-        return Death(words=words, test=None, status=Status.CRASHED)
+        return _asked(Death(words=words, test=None, status=Status.CRASHED), evidence)
     where, test = "before the first test", None
     if suites:
         last = suites[-1]
@@ -138,4 +156,15 @@ def death_of(evidence: Evidence, suites: list[Suite]) -> Death | None:
     # A kernel that answers is alive: it is the test that hangs.
     hung = test is not None and vm.exit is VmExit.SILENT and vm.answered
     status = Status.TIMEOUT if hung else Status.CRASHED
-    return Death(words=f"the VM died {where} ({how})", test=test, status=status)
+    death = Death(words=f"the VM died {where} ({how})", test=test, status=status)
+    return _asked(death, evidence)
+
+
+def _asked(death: Death, evidence: Evidence) -> Death:
+    """Add what the kernel answered, the stacks of the running test's own program first."""
+    if evidence.answers is None:
+        return death
+    suite = (death.test or "").partition(":")[0]
+    answers = evidence.answers.about(suite)
+    where = f"vm-{evidence.number}/console.log:{answers.line}: asked where it hangs, it said:"
+    return replace(death, hang=answers.words, lines=(where, *answers.lines))

@@ -14,12 +14,11 @@ from typing import IO
 import pexpect
 from pexpect.fdpexpect import fdspawn
 
+from harness.answers import ASKED
 from harness.listener import listening
 from harness.qmp import Monitor, QmpError
 from harness.scratch import scratch_folder
 
-# Begins the line above the answers in the console's file. What follows was provoked by the harness.
-ASKED = "[harness] asked:"
 # What the kernel needs for it; sysrq_always_enabled because Debian leaves the dumps of tasks out.
 PARAMETERS = ("sysrq_always_enabled", "unknown_nmi_panic", "irqaffinity=0")
 # A key, and the first words of its answer (drivers/tty/sysrq.c): everything on the console; blocked

@@ -202,9 +202,18 @@ def _unreported(id_: str, suites: list[Suite], death: Death | None) -> TestResul
         if death is None:
             reason = f"suite {name} " + ("never started" if mine is None else "never ended")
             return TestResult(id=id_, status=Status.MISSING, reason=reason)
-        status = death.status if id_ == death.test else Status.CRASHED
+        if id_ != death.test:
+            return TestResult(
+                id=id_,
+                status=Status.CRASHED,
+                reason=_clip(death.words),
+                lines=_last_words(id_, mine),
+            )
         return TestResult(
-            id=id_, status=status, reason=_clip(death.words), lines=_last_words(id_, mine)
+            id=id_,
+            status=death.status,
+            reason=_clip(death.reason),
+            lines=_excerpt((*death.lines, *_last_words(id_, mine))),
         )
     if mine.document.skipped is not None and not mine.document.tests:
         return TestResult(id=id_, status=Status.SKIP, reason=_clip(mine.document.skipped))
@@ -292,7 +301,10 @@ def _vm_entries(
     told, vm = evidence.told, f"vm-{evidence.number}"
     entries = []
     if death is not None and death.test not in evidence.expected:
-        entries.append(TestResult(id=f"{vm}:end", status=Status.CRASHED, reason=_clip(death.words)))
+        reason, lines = _clip(death.reason), _excerpt(death.lines)
+        entries.append(
+            TestResult(id=f"{vm}:end", status=Status.CRASHED, reason=reason, lines=lines)
+        )
     if told.failures:
         reason = _clip("; ".join(told.failures))
         entries.append(TestResult(id=f"{vm}:setup", status=Status.ERROR, reason=reason))

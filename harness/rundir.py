@@ -20,15 +20,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from harness import jsonfile, junit, transcript
+from harness import answers, jsonfile, junit, transcript
 from harness.attribute import attribute
 from harness.emulator import excuse
 from harness.errors import HarnessError
 from harness.evidence import Blame, Evidence
-from harness.interrogate import ASKED
 from harness.judge import judge, merge
 from harness.manifest import BUILTIN, Manifest, load_manifest, vm_folder
-from harness.results import RunResult
+from harness.results import RunResult, VmExit
 
 CONSOLE = "console.log"
 # A kind of splats.toml: guest/leaks asks for them when all tests are over.
@@ -176,6 +175,10 @@ def _evidence(run: Path, manifest: Manifest, decode: Decode) -> Iterator[Evidenc
     last = {id_: number for number, vm in enumerate(manifest.vms, 1) for id_ in vm.planned}
     for number, vm in enumerate(manifest.vms, 1):
         folder = vm_folder(run, number)
+        console = folder / CONSOLE
+        # Nobody asks a guest that did not hang: the mark is a test's, which must not hide a splat.
+        asked = vm.seen_end.exit not in (VmExit.CLEAN, VmExit.PANIC)
+        told = answers.read(chunks(console)) if asked else None
         yield Evidence(
             number=number,
             planned=vm.planned,
@@ -184,8 +187,9 @@ def _evidence(run: Path, manifest: Manifest, decode: Decode) -> Iterator[Evidenc
             vm=vm.seen_end,
             blames=tuple(
                 _excused(blame, manifest)
-                for blame in blames_of(folder / CONSOLE, vm.planned, decode)
+                for blame in blames_of(console, vm.planned, decode, asked=asked)
             ),
+            answers=None if told is None else answers.decoded(told, decode),
         )
 
 
@@ -194,9 +198,19 @@ def _excused(blame: Blame, manifest: Manifest) -> Blame:
     return replace(blame, excuse=words)
 
 
-def blames_of(console: Path, planned: Sequence[str], decode: Decode = str) -> Iterator[Blame]:
-    """Yield the splats on a console, each with the test that it is charged to."""
-    for charge in attribute(_unasked(chunks(console)), tests=planned):
+def blames_of(
+    console: Path, planned: Sequence[str], decode: Decode = str, *, asked: bool = True
+) -> Iterator[Blame]:
+    """Yield the splats on a console, each with the test that it is charged to.
+
+    Args:
+        console: the log.
+        planned: the ids of the tests that were to run there.
+        decode: as in :func:`rejudge`.
+        asked: whether the guest may have been asked where it hung; what it answered is no splat.
+    """
+    log = chunks(console)
+    for charge in attribute(answers.unasked(log) if asked else log, tests=planned):
         splat = charge.splat
         where = f"{console.parent.name}/{console.name}:{charge.line}: {splat.title}"
         text = decode(splat.text).splitlines()
@@ -207,21 +221,6 @@ def blames_of(console: Path, planned: Sequence[str], decode: Decode = str) -> It
             late=splat.kind == LEAK,
             before=charge.before,
         )
-
-
-def _unasked(console: Iterator[bytes]) -> Iterator[bytes]:
-    """Leave out what the harness itself provoked when it asked a guest that hung."""
-    mark = ASKED.encode()
-    held = b""
-    for chunk in console:
-        before, found, _ = (held + chunk).partition(mark)
-        if found:
-            yield before
-            return
-        # The mark may lie across two chunks.
-        yield before[: -len(mark)]
-        held = before[-len(mark) :]
-    yield held
 
 
 def chunks(path: Path) -> Iterator[bytes]:

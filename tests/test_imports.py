@@ -11,6 +11,7 @@ MODULES = {path.stem: ast.parse(path.read_text()) for path in PACKAGE.glob("*.py
 
 # Parsers and writers: text in, data out.
 PURE = (
+    "answers",
     "difference",
     "splat",
     "splatline",

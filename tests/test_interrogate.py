@@ -10,9 +10,9 @@ import platformdirs
 import pytest
 from rich.console import Console
 
+from harness import answers
 from harness.accel import Accelerator
 from harness.guestroot import Load, Plan, SuiteRun
-from harness.interrogate import ASKED
 from harness.kmod import build_module
 from harness.place import Place
 from harness.progress import Progress
@@ -69,8 +69,8 @@ def hang(tmp_path: Path) -> Callable[..., tuple[VmOutcome, str]]:
             if cold
             else run_warm(vm, plan, folder=tmp_path, spawner=place.spawner, cache=place.cache)
         )
-        _, _, answers = (tmp_path / "console.log").read_text().partition(ASKED)
-        return outcome, answers
+        _, _, told = (tmp_path / "console.log").read_text().partition(answers.ASKED)
+        return outcome, told
 
     return run
 

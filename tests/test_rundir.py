@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """rundir.py: run folders, and judging them again."""
 
+import io
 import json
 import os
 import resource
@@ -13,13 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from harness.answers import ASKED
 from harness.errors import HarnessError
-from harness.interrogate import ASKED
 from harness.jsonfile import DocumentError
 from harness.manifest import Manifest, VmRun, load_manifest, save_manifest, vm_folder
 from harness.results import RunResult, Status, VmEnd, VmExit
 from harness.rundir import blames_of, new_run, rejudge
+from harness.table import print_run
 
 NONCE = "0123456789abcdef0123456789abcdef"
 VM = VmRun(
@@ -342,12 +345,71 @@ def test_a_leak_is_found_late_and_spoils_nothing_between(run: Path) -> None:
     assert (early.test, early.late, early.before) == (None, False, "mmap:a.two")
 
 
+def hung(run: Path, stream: bytes, answers: str, padding: int = 0) -> RunResult:
+    """Judge a VM that hung after this much of its results, and was asked where."""
+    silent = VmEnd(exit=VmExit.SILENT, detail="no result for 18 s", answered=True)
+    save_manifest(run, replace(MANIFEST, vms=(replace(VM, end=silent),)))
+    said(run, stream)
+    (run / "vm-1/console.log").write_text("x" * padding + f"\n{answers}")
+    return rejudge(run)
+
+
+HUNG = STREAM[: STREAM.index(b"ok 1")] + b"#  RUN           a.one ...\n# said last\n"
+BLOCKED = (Path(__file__).parent / "data/answers/blocked.log").read_text()
+
+
 def test_what_the_harness_provoked_is_charged_to_nobody(run: Path) -> None:
     # The mark may lie across two of the pieces that the console is read in.
     for padding in (0, (1 << 20) - len(ASKED) // 2):
-        (run / "vm-1/console.log").write_text("x" * padding + f"\n{ASKED}\n{WARNING}")
-        one, _ = rejudge(run).tests
-        assert one.status is Status.PASS
+        one, _ = hung(run, HUNG, f"{ASKED}\n{WARNING}", padding).tests
+        assert one.status is Status.TIMEOUT
+
+
+def test_a_report_says_where_it_hung(run: Path) -> None:
+    """In JUnit, results.json and the table."""
+    one, two = hung(run, HUNG, BLOCKED).tests
+    assert one.reason == (
+        "task program:166 is blocked in hang_stuck; "
+        "the VM died in mmap:a.one (silent: no result for 18 s)"
+    )
+    assert one.lines[0] == "vm-1/console.log:2: asked where it hangs, it said:"
+    assert "  hang_stuck+0x41/0x60 [hang]" in one.lines
+    assert one.lines[-1] == "said last"
+    assert "hang_stuck" not in f"{two.reason}{two.lines}", "it only died with the VM"
+    junit = (run / "junit.xml").read_text()
+    assert junit.count("hang_stuck+0x41/0x60 [hang]") == 2, "as text and as output"
+    written = json.loads((run / "results.json").read_text())["tests"][0]
+    assert "  hang_stuck+0x41/0x60 [hang]" in written["lines"]
+    table = io.StringIO()
+    print_run(rejudge(run), run, Console(file=table, width=200))
+    assert "task program:166 is blocked in hang_stuck" in table.getvalue()
+
+
+def test_where_no_test_hung_the_vm_says_where(run: Path) -> None:
+    for stream in (STREAM[: STREAM.index(b"@", 1)], b""):
+        (end,) = (one for one in hung(run, stream, BLOCKED).tests if one.id == "vm-1:end")
+        assert end.reason.startswith(
+            "task program:166 is blocked in hang_stuck; the VM died before"
+        )
+        assert "  hang_stuck+0x41/0x60 [hang]" in end.lines
+
+
+def test_answers_are_decoded(run: Path) -> None:
+    hung(run, HUNG, BLOCKED)
+    one, _ = rejudge(run, lambda text: text.replace("[hang]", "[hang] (hang.c:7)")).tests
+    assert "  hang_stuck+0x41/0x60 [hang] (hang.c:7)" in one.lines
+
+
+@pytest.mark.parametrize("exit_", [VmExit.CLEAN, VmExit.PANIC])
+def test_nobody_hides_a_splat_behind_a_forged_question(exit_: VmExit, run: Path) -> None:
+    """A guest that ended so was never asked anything."""
+    save_manifest(run, replace(MANIFEST, vms=(replace(VM, end=VmEnd(exit=exit_)),)))
+    (run / "vm-1/console.log").write_text(
+        f"[    4.800000] harness: test mmap:a.one\n[    4.900000] {ASKED} sysrq w\n{WARNING}"
+    )
+    one = rejudge(run).tests[0]
+    assert one.status is Status.FAIL
+    assert "WARNING in try_grab_folio" in one.reason
 
 
 def test_a_second_vm_has_the_last_word_on_what_it_was_to_run(run: Path) -> None:

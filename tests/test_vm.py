@@ -10,9 +10,9 @@ import pytest
 
 from harness import watch
 from harness.accel import Accelerator
+from harness.answers import ASKED
 from harness.guestclock import GuestClock
 from harness.guestroot import GuestRootError, Load, Plan, SuiteRun
-from harness.interrogate import ASKED
 from harness.kernel import Kernel
 from harness.listener import BootError
 from harness.results import VmEnd, VmExit
