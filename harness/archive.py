@@ -153,16 +153,20 @@ class Archive:
         self._write_root()
         self._fetch(("update", "--error-on=any"), "index", phase, _UPDATE_DEADLINE)
 
-    def resolve(self, series: str) -> KernelPackages | None:
+    def resolve(self, series: str | None) -> KernelPackages | None:
         """Find the newest kernel of a series that has headers, in the index last fetched.
+
+        Args:
+            series: such as 6.12; None for the newest of all.
 
         Returns:
             None when the suite has no such kernel.
         """
+        stem = r"\d+\.\d+" if series is None else re.escape(series)
         names = self._cache_query("pkgnames", "linux-").split()
         # Flavours (-rt-, -cloud-) and the metapackage linux-image-6.12-amd64 do not match.
-        image = re.compile(rf"linux-image-({re.escape(series)}\.\d[^-]*(?:-\d[^-]*)*-amd64)")
-        family = re.compile(rf"linux-[a-z]+-{re.escape(series)}(?![0-9])")
+        image = re.compile(rf"linux-image-({stem}\.\d[^-]*(?:-\d[^-]*)*-amd64)")
+        family = re.compile(rf"linux-[a-z]+-{stem}(?![0-9])")
         index = self._index(name for name in names if family.match(name))
         kernels = [
             (Version(package.version), match[1], package)

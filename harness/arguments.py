@@ -159,6 +159,7 @@ examples:
   harness matrix --baseline origin/main     what did my branch break?
   harness matrix --group debug              KASAN, lockdep, KCSAN, coverage (builds kernels)
   harness matrix --cell '7.*' 'mmap:*'      one family of tests on two kernels
+  harness matrix --group newest             the newest kernel of each suite of Debian
   harness matrix --group '*' --json         every cell, as GitHub's strategy.matrix
 """
 
@@ -392,6 +393,7 @@ def _kernel_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kernel",
         metavar="K",
-        help="a series (see `harness kernels`), a built kernel tree, a vmlinuz with its modules"
-        " folder, or 'host' (default: the matrix's); SERIES+PROFILE and TREE+PROFILE are built",
+        help="a series (see `harness kernels`), a suite such as sid for its newest, a built kernel"
+        " tree, a vmlinuz with its modules folder, or 'host' (default: the matrix's);"
+        " SERIES+PROFILE and TREE+PROFILE are built",
     )

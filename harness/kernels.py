@@ -90,9 +90,10 @@ class KernelStore:
         """Return a kernel, fetching it if it is a series that is not cached.
 
         Args:
-            name: a series, the path of a built tree or of a vmlinuz with its modules, or "host";
-                a series or the path of a source tree, a plus and a profile: one that we build. A
-                source tree alone is built with no more than a VM needs.
+            name: a series, or a suite for the newest that it has; the path of a built tree or of a
+                vmlinuz with its modules, or "host"; a series or the path of a source tree, a plus
+                and a profile: one that we build. A source tree alone is built with no more than a
+                VM needs.
 
         Raises:
             HarnessError: no such kernel, or it cannot be had; says what to do.
@@ -105,7 +106,7 @@ class KernelStore:
                 kernel = load_local(name)
                 phase.done(f"{kernel.release}, {kernel.image}")
                 return kernel
-        series = self._matrix.find(name)
+        series = self._matrix.packaged(name)
         with self._progress.phase("kernel") as phase:
             cached = self._cached(series.name)
             if cached is not None:
@@ -114,7 +115,7 @@ class KernelStore:
             return self._fetch(series, phase, newest=False)
 
     def fetch(self, name: str) -> Kernel:
-        """Make the newest kernel of a series the cached one; with a profile, build its source.
+        """Make the newest kernel of a series or suite the cached one; with a profile, build it.
 
         Raises:
             UnknownSeriesError: not in the matrix.
@@ -123,7 +124,7 @@ class KernelStore:
         parts = split_profile(name)
         if parts is not None:
             return self._own.get(*parts, newest=True)
-        series = self._matrix.find(name)
+        series = self._matrix.packaged(name)
         with self._progress.phase("kernel") as phase:
             return self._fetch(series, phase, newest=True)
 
@@ -134,7 +135,7 @@ class KernelStore:
         configuration and compiler. Downloads package lists, no package.
 
         Args:
-            name: a series, or a series or source tree with a profile.
+            name: a series or suite, or a series or source tree with a profile.
 
         Raises:
             HarnessError: no such kernel, or no network.
@@ -142,7 +143,7 @@ class KernelStore:
         parts = split_profile(name)
         if parts is not None:
             return self._own.key(*parts)
-        series = self._matrix.find(name)
+        series = self._matrix.packaged(name)
         with self._progress.phase("key") as phase, ExitStack() as stack:
             _, found = self._resolve(series, phase, stack)
             phase.done(f"{found.image.name} {found.image.version}")
@@ -299,12 +300,12 @@ class KernelStore:
             stack.enter_context(locked(root, waiting=partial(phase.update, text)))
             archive = Archive(root, suite, self._spawner, keyring=self._keyring)
             archive.update(phase)
-            found = archive.resolve(series.name)
+            found = archive.resolve(None if series.newest else series.name)
             if found is not None:
                 return archive, found
         suites = ", ".join(suite.name for suite in series.suites)
         raise ArchiveError(
-            f"no kernel {series.name} with headers in {suites}",
+            f"no kernel {'' if series.newest else f'{series.name} '}with headers in {suites}",
             hint="Debian may have dropped it: see kconfigs/matrix.toml",
         )
 

@@ -72,10 +72,16 @@ class Suite:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """A kernel series and the suites to look in, best first."""
+    """A kernel series and the suites to look in, best first.
+
+    Attributes:
+        name: such as 6.12; of whatever is the newest of a suite, the suite's.
+        newest: it is no series, but the newest kernel of its one suite.
+    """
 
     name: str
     suites: tuple[Suite, ...]
+    newest: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,8 +154,20 @@ class Matrix:
         known = ", ".join(series.name for series in self.series)
         raise UnknownSeriesError(
             f"unknown kernel {name!r}: the series are {known}",
-            hint="or a path with a slash: a build tree, or a vmlinuz with its modules; or 'host'",
+            hint="or a suite of Debian, such as sid, for the newest there; a path with a slash: a"
+            " build tree, or a vmlinuz with its modules; or 'host'",
         )
+
+    def packaged(self, name: str) -> Series:
+        """Return what a kernel that Debian built is called: a series, or its suite.
+
+        Raises:
+            UnknownSeriesError: there is neither.
+        """
+        suite = self.suite(name)
+        if suite is None:
+            return self.find(name)
+        return Series(name=name, suites=(suite,), newest=True)
 
     def profile(self, name: str) -> Profile:
         """Return the profile of that name.
@@ -206,7 +224,7 @@ def _matrix(top: Table, overrides: Mapping[str, str], folder: Path) -> Matrix:
     if default not in (one.name for one in series):
         raise top.fail("default", f"one of the series, got {default!r}")
     profiles = [_profile(name, table, folder) for name, table in top.subtables("profiles").items()]
-    kernels = [one.name for one in series]
+    kernels = [*suites, *(one.name for one in series)]
     kernels += [f"{one.name}+{profile.name}" for one in series for profile in profiles]
     cells = [_cell(name, table, kernels) for name, table in top.subtables("cells").items()]
     return Matrix(
@@ -272,7 +290,8 @@ def _cell(name: str, table: Table, kernels: Container[str]) -> Cell:
     kernel = table.text("kernel")
     if kernel not in kernels and "/" not in kernel and kernel != "host":
         raise table.fail(
-            "kernel", f"SERIES or SERIES+PROFILE of this file, a path or host, got {kernel!r}"
+            "kernel",
+            f"SERIES, SUITE or SERIES+PROFILE of this file, a path or host, got {kernel!r}",
         )
     cmdline = table.texts("cmdline")
     for word in cmdline:

@@ -69,6 +69,7 @@ def test_newest_kernel_with_headers_and_all_it_needs(
     assert older is not None
     assert older.release == "6.1.0-9-amd64"
     assert archive.resolve("6.13") is None
+    assert archive.resolve(None) == found, "the newest of all, but for one without headers"
 
 
 def test_split_image_is_followed(fake: FakeArchive, tmp_path: Path, spawner: Spawner) -> None:

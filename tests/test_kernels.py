@@ -179,6 +179,23 @@ def test_unknown_series_names_the_known_ones(lab: Lab) -> None:
         lab.store().fetch("latest")
 
 
+def test_the_newest_kernel_of_a_suite_is_of_any_series(lab: Lab) -> None:
+    store = lab.store()
+    assert store.get("stable").release == RELEASE
+    release = "6.13.2+deb12-amd64"
+    lab.fake.add_kernel(release, "6.13.2-1")
+    lab.fake.publish("stable")
+    assert store.key("stable").startswith("stable-6.13.2-1")
+    assert store.get("stable").release == RELEASE, "what is cached is not looked for"
+    kernel = store.fetch("stable")
+    assert (kernel.release, kernel.name, kernel.suite) == (release, "stable", "stable")
+    assert kernel.buildroot is not None
+    with pytest.raises(ArchiveError, match="no kernel with headers in empty"):
+        store.get("empty")
+    with pytest.raises(UnknownSeriesError, match=r"unknown kernel 'stable'"):
+        store.get("stable+debug")
+
+
 def test_series_that_no_suite_has(lab: Lab) -> None:
     with pytest.raises(ArchiveError, match=r"no kernel 6\.1 with headers in stable"):
         lab.store().get("6.1")

@@ -88,6 +88,8 @@ def test_the_cells_of_the_real_file() -> None:
     assert default == ["5.10", "6.1", "6.12", "7.2", "7.3"]
     debug = {cell.name for cell in cells if cell.group == "debug"}
     assert debug == {"6.12+debug", "7.3+debug", "6.12+coverage", "6.12+kcsan"}
+    newest = [cell.kernel for cell in cells if cell.group == "newest"]
+    assert newest == [suite.name for suite in load_matrix(REAL).suites], "of each suite"
 
 
 def test_unknown_series_names_the_known_ones() -> None:
@@ -148,10 +150,10 @@ def test_a_mirror_can_be_replaced(tmp_path: Path) -> None:
         (
             'kernel = "6.12"',
             'kernel = "6.13"',
-            ":18: cells.plain.kernel: expected SERIES or SERIES",
+            ":18: cells.plain.kernel: expected SERIES, SUITE or SERIES",
         ),
-        ("5.10+small", "5.10+large", ":20: cells.odd.kernel: expected SERIES or SERIES"),
-        ("5.10+small", "+small", "cells.odd.kernel: expected SERIES or SERIES"),
+        ("5.10+small", "5.10+large", ":20: cells.odd.kernel: expected SERIES, SUITE or SERIES"),
+        ("5.10+small", "+small", "cells.odd.kernel: expected SERIES, SUITE or SERIES"),
         (
             'driver = "builtin"',
             'driver = "yours"',
