@@ -31,6 +31,7 @@ _ORDER = list(Status)
 _KERNEL = "KERNEL: "
 # And what the guest could not watch, so that nothing is known of it.
 _UNWATCHED = "UNWATCHED: "
+_NO_LEAKS = f"{_UNWATCHED}memory leaks: kmemleak was not asked before the VM ended"
 
 # Lines kept of a test's own output, from its start and from its end, and characters of each: the
 # whole is in results.ktap.
@@ -76,6 +77,8 @@ def judge(evidence: Evidence, *, release: str | None = None, watched: bool = Tru
     ]
     planned = set(evidence.planned)
     tests = _spoiled(tests, reported_after(suites, evidence.blames))
+    unchecked = _unchecked(evidence, suites)
+    tests = [_noted(test, _NO_LEAKS) if test.id in unchecked else test for test in tests]
     tests += [_unexpected(id_, results) for id_, results in found.items() if id_ not in planned]
     wanted = {id_.partition(":")[0] for id_ in planned}
     tests += [entry for suite in suites for entry in _suite_entry(suite, wanted, watched=watched)]
@@ -84,7 +87,7 @@ def judge(evidence: Evidence, *, release: str | None = None, watched: bool = Tru
         tests += _taint_entries(evidence)
     return Judgement(
         tests=tuple(replace(test, vm=evidence.number) for test in tests),
-        problems=_problems(evidence, suites),
+        problems=(*_problems(evidence, suites), *_unchecked_words(evidence.number, unchecked)),
     )
 
 
@@ -353,6 +356,32 @@ def _problems(evidence: Evidence, suites: list[Suite]) -> tuple[str, ...]:
         if len(found) > _PROBLEMS:
             lines.append(f"suite {suite.section.name}: {len(found) - _PROBLEMS} more of these")
     return tuple(_clip(line) for line in lines)
+
+
+def _unchecked(evidence: Evidence, suites: list[Suite]) -> tuple[str, ...]:
+    """Return the tests that ran here and of whose leaks nothing is known.
+
+    kmemleak is asked when all tests are over, as it takes its time to be sure: a VM that died never
+    came to that.
+    """
+    if evidence.told.leaks is not False:
+        return ()
+    ran = {suite.full_id(test) for suite in suites for test in suite.document.tests}
+    ran |= {suite.running for suite in suites if suite.running is not None}
+    return tuple(id_ for id_ in dict.fromkeys(evidence.expected) if id_ in ran)
+
+
+def _unchecked_words(number: int, tests: tuple[str, ...]) -> list[str]:
+    """Return a note that names them, as far as a line goes; each of them says so itself."""
+    if not tests:
+        return []
+    count = "1 test is" if len(tests) == 1 else f"{len(tests)} tests are"
+    why = f"vm-{number} ended before kmemleak was asked"
+    return [_clip(f"{why}: {count} not checked for memory leaks: {', '.join(tests)}")]
+
+
+def _noted(test: TestResult, line: str) -> TestResult:
+    return replace(test, lines=(*test.lines, line))
 
 
 def _clip(text: str) -> str:

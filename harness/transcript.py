@@ -8,6 +8,8 @@ The guest's init (harness/guest/run-tests) frames the stream with lines that car
                                         factor by which this VM is slower than a real machine
     @NONCE taint VALUE                  /proc/sys/kernel/tainted before the first suite
     @NONCE fail TEXT                    a step of the set-up failed (insmod)
+    @NONCE leaks wanted                 the kernel has kmemleak, which is to be asked at the end
+    @NONCE leaks told                   and was: what it found is in the kernel's log
     @NONCE suite NAME                   what follows is the output of this suite
     @NONCE exit NAME STATUS             the suite's program has ended, with this `$?`
     @NONCE gcda NAME DATA               what the driver counted of itself: a file (coverage.py)
@@ -52,6 +54,7 @@ class Transcript:
         taint_before: the kernel's taint mask before the first suite, None when not told.
         taint_after: the same at the end.
         failures: steps of the set-up that failed.
+        leaks: whether kmemleak was asked in the end; None where the kernel has none.
         stray: bytes outside of any suite.
         counters: files by name, as they were sent: gzip, then base64.
         problems: violations of the framing; one line each.
@@ -64,6 +67,7 @@ class Transcript:
     taint_before: int | None = None
     taint_after: int | None = None
     failures: tuple[str, ...] = ()
+    leaks: bool | None = None
     stray: bytes = b""
     counters: tuple[tuple[str, str], ...] = ()
     problems: tuple[str, ...] = ()
@@ -102,6 +106,7 @@ class _Reader:
     def __init__(self) -> None:
         self._told: dict[str, str] = {}
         self._failures: list[str] = []
+        self._leaks: bool | None = None
         self._sections: list[Section] = []
         self._open: _Open | None = None
         self._stray: list[bytes] = []
@@ -125,6 +130,8 @@ class _Reader:
                 self._once("taint before", value)
             case "fail", _:
                 self._failures.append(words)
+            case "leaks", ["wanted" | "told" as how]:
+                self._leaks = how == "told"
             case "suite", [name] if name:
                 self._cut_short()
                 self._open = _Open(name=name, line=next_line)
@@ -174,6 +181,7 @@ class _Reader:
             taint_before=self._number("taint before"),
             taint_after=self._number("taint after"),
             failures=tuple(self._failures),
+            leaks=self._leaks,
             stray=b"".join(self._stray),
             counters=tuple(self._counters),
             problems=tuple(self._problems),

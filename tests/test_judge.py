@@ -327,6 +327,47 @@ def test_a_broken_set_up_is_an_error() -> None:
     assert exit_status(text) == 2
 
 
+def leaks(text: bytes, *frames: str) -> bytes:
+    """Put in what a guest says whose kernel has kmemleak."""
+    taint = f"@{NONCE} taint 4096\n".encode()
+    told = "".join(f"@{NONCE} leaks {frame}\n" for frame in frames[1:]).encode()
+    end = text.find(f"@{NONCE} end".encode())
+    at = len(text) if end < 0 else end
+    text = text[:at] + told + text[at:]
+    return text.replace(taint, f"@{NONCE} leaks {frames[0]}\n".encode() + taint)
+
+
+def test_tests_whose_leaks_nobody_asked_for_say_so_and_stay_what_they_are() -> None:
+    lost = VmEnd(exit=VmExit.LOST)
+    output = "TAP version 13\n1..2\nok 1 a.one\n#  RUN           a.two ...\n"
+    text = stream(("mmap", output, None), end=None)
+    before = judge(EXPECTED, parse(text, NONCE), lost)
+    after = judge(EXPECTED, parse(leaks(text, "wanted"), NONCE), lost)
+    assert [(one.id, one.status) for one in after.tests] == [
+        (one.id, one.status) for one in before.tests
+    ]
+    said = [any("UNWATCHED: memory leaks" in line for line in one.lines) for one in after.tests]
+    assert said == [True, True, False], "what never ran has nothing to be checked"
+    assert after.problems[len(before.problems) :] == (
+        "vm-1 ended before kmemleak was asked: 2 tests are not checked for memory leaks: "
+        "mmap:a.one, mmap:a.two",
+    )
+
+
+@pytest.mark.parametrize("text", [GOOD, leaks(GOOD, "wanted", "told")])
+def test_where_kmemleak_was_asked_or_is_not_there_nothing_is_said(text: bytes) -> None:
+    judgement = judge(EXPECTED, parse(text, NONCE), CLEAN)
+    assert judgement.problems == ()
+    assert not any(one.lines for one in judgement.tests)
+
+
+def test_a_checker_that_gave_up_has_checked_nothing() -> None:
+    text = leaks(GOOD, "wanted").replace(b" end ", f" fail leaks: off\n@{NONCE} end ".encode())
+    judgement = judge(EXPECTED, parse(text, NONCE), CLEAN)
+    assert only(judgement, "vm-1:setup").status is Status.ERROR
+    assert "3 tests are not checked for memory leaks" in judgement.problems[0]
+
+
 def test_a_guest_that_started_twice_is_an_error() -> None:
     assert verdicts(stream(end=None) + GOOD)["vm-1:channel"] is Status.ERROR
 

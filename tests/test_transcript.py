@@ -73,7 +73,10 @@ def test_any_bytes_parse(stream: bytes) -> None:
 @given(
     st.lists(
         st.sampled_from(
-            ["hello r 1.5 2.0", "taint 0", "suite a", "exit a 1", "end 0", "end", "fail x"]
+            [
+                *("hello r 1.5 2.0", "taint 0", "suite a", "exit a 1", "end 0", "end", "fail x"),
+                *("leaks wanted", "leaks told", "leaks"),
+            ]
         )
     )
 )
