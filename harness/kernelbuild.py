@@ -244,6 +244,8 @@ class KernelBuild:
             CCACHE_BASEDIR=str(self.out.parent),
             CCACHE_NOHASHDIR="1",
             CCACHE_COMPILERCHECK="content",
+            # The compiler tells the headers itself: no preprocessor of its own for each new file.
+            CCACHE_DEPEND="1",
         )
 
     def _make(self, spawner: Spawner, *words: str) -> tuple[str | os.PathLike[str], ...]:
