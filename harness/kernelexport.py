@@ -9,10 +9,11 @@ builds run (modpost, objtool): import from those whom you would let build your m
 
 import hashlib
 import io
+import os
 import stat
 import tarfile
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -139,8 +140,7 @@ def import_kernel(file: Path, *, cache: Path, matrix: Matrix, spawner: Spawner) 
         except DocumentError as error:
             raise _damaged(file, str(error)) from error
         _check_name(file, name, entry, config, matrix)
-        for path, member in members.items():
-            _check_path(file, path, member)
+        _check_paths(file, members)
         target = cache / "kernels" / name / entry
         with locked(target.parent), making(target) as temp:
             _extract(file, tar, members, temp)
@@ -235,18 +235,16 @@ def _check_name(file: Path, name: str, entry: str, config: str, matrix: Matrix) 
         )
 
 
-def _check_path(file: Path, path: str, member: _Member) -> None:
-    """Refuse what would be written, or would link, outside of the kernel's folder."""
-    parts = path.split("/")
-    if path.startswith("/") or any(part in ("", ".", "..") for part in parts):
-        raise _damaged(file, f"{path!r} leaves its folder")
-    if member.link is None:
-        return
-    depth = len(parts) - 1
-    for part in member.link.split("/"):
-        depth += {"..": -1, ".": 0, "": -1000}.get(part, 1)
-        if depth < 0:
-            raise _damaged(file, f"{path!r} links to {member.link!r}, outside of its folder")
+def _check_paths(file: Path, members: Mapping[str, _Member]) -> None:
+    """Refuse what would be written outside of the kernel's folder, or through a link."""
+    links = {path for path, member in members.items() if member.link is not None}
+    for path, member in members.items():
+        if member.link == "":
+            raise _damaged(file, f"{path!r} links to nothing")
+        if path.startswith("/") or any(part in ("", ".", "..") for part in path.split("/")):
+            raise _damaged(file, f"{path!r} leaves its folder")
+        if links.intersection(map(str, PurePosixPath(path).parents)):
+            raise _damaged(file, f"{path!r} is below a link")
 
 
 def _extract(file: Path, tar: tarfile.TarFile, members: dict[str, _Member], folder: Path) -> None:
@@ -271,10 +269,15 @@ def _extract(file: Path, tar: tarfile.TarFile, members: dict[str, _Member], fold
         path.chmod(member.mode & 0o755)
     if left:
         raise _damaged(file, f"{len(left)} files are missing, such as {min(left)!r}")
-    for name, member in members.items():
-        if member.link is not None:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).symlink_to(member.link)
+    links = {name: member.link for name, member in members.items() if member.link is not None}
+    for name, target in links.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).symlink_to(target)
+    # Only now: what a link's words mean depends on the links that they go through.
+    root = Path(os.path.realpath(folder))
+    for name, target in links.items():
+        if not Path(os.path.realpath(folder / name)).is_relative_to(root):
+            raise _damaged(file, f"{name!r} links to {target!r}, outside of its folder")
 
 
 def _write(content: _Reader | IO[bytes], path: Path) -> str:

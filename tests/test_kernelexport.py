@@ -131,11 +131,16 @@ def altered(index: Index, _: dict[str, tarfile.TarInfo]) -> None:
     first(index)["sha256"] = "0" * 64
 
 
-def linked(target: str) -> Callable[[Index, dict[str, tarfile.TarInfo]], None]:
-    def change(index: Index, _: dict[str, tarfile.TarInfo]) -> None:
-        index["files"].append(
-            {"path": "build/away", "mode": 0o777, "size": 0, "sha256": "", "link": target}
-        )
+def linked(
+    target: str, path: str = "build/away", **more: str
+) -> Callable[[Index, dict[str, tarfile.TarInfo]], None]:
+    def change(index: Index, members: dict[str, tarfile.TarInfo]) -> None:
+        for name, link in {path: target, **more}.items():
+            index["files"].append(
+                {"path": name, "mode": 0o777, "size": 0, "sha256": "", "link": link}
+            )
+            members[name] = tarfile.TarInfo(name)
+            members[name].type, members[name].linkname = tarfile.SYMTYPE, link
 
     return change
 
@@ -165,6 +170,11 @@ def entry(name: str) -> Callable[[Index, dict[str, tarfile.TarInfo]], None]:
         (linked("/etc"), "outside of its folder"),
         (linked("../../etc"), "outside of its folder"),
         (linked("x/../../../etc"), "outside of its folder"),
+        # Each of these is inside as long as the other is a folder.
+        (linked("..", **{"second": "build/away/../other"}), "outside of its folder"),
+        (linked("build", "a", **{"b": "a/../../etc"}), "outside of its folder"),
+        (linked("..", **{"build/away/x": "vmlinux"}), "'build/away/x' is below a link"),
+        (linked(""), "links to nothing"),
         (unlisted, "is not in its index"),
         (missing, "files are missing, such as 'vmlinux'"),
         (altered, "'vmlinux' has changed"),
@@ -192,13 +202,7 @@ def test_what_nobody_exported_is_refused(
 def test_a_link_inside_comes_back(bench: Bench, tmp_path: Path) -> None:
     file = exported(bench, tmp_path)
 
-    def change(index: Index, members: dict[str, tarfile.TarInfo]) -> None:
-        linked("../vmlinux")(index, members)
-        info = tarfile.TarInfo("build/away")
-        info.type, info.linkname = tarfile.SYMTYPE, "../vmlinux"
-        members["build/away"] = info
-
-    rewrite(file, change)
+    rewrite(file, linked("../vmlinux", loop="loop"))
     kernel = take(bench, file, tmp_path / "other")
     assert (kernel.build / "away").resolve() == kernel.image
 
