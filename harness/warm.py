@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """A VM that need not boot: restored from a snapshot that was taken before any test was loaded.
 
-The first run on a kernel boots it, saves it, and proves the copy by a run of nothing; later runs
+The first run on a kernel boots it, saves it, and proves the copy by canaries (proof.py); later runs
 restore that. Each restored guest is sent fresh randomness, the time, and what it is to do: modules,
 tests and the script that runs them come on a disk that was empty in the snapshot. Whatever is wrong
 with a snapshot ends in a cold boot, never in a verdict: a guest that has not said hello has not
@@ -30,10 +30,10 @@ from harness.freeze import DISK, freeze, ingredients, root_of, scratch
 from harness.guestroot import Plan, payload
 from harness.initramfs import Entry, newc
 from harness.listener import BootError, listening
+from harness.proof import prove
 from harness.qmp import QmpError, monitored
 from harness.results import VmEnd, VmExit
 from harness.run import Spawner
-from harness.scratch import scratch_folder
 from harness.slots import discard, prune, slot_of, using
 from harness.snapshot import Snapshot, SnapshotError, load_snapshot, save_manifest
 from harness.vm import VmConfig, VmOutcome, run_vm
@@ -78,7 +78,7 @@ def run_warm(
     notes: list[str] = []
     turn = turn or nullcontext()
     slot = slot_of(config, check_folder(cache))
-    for _ in range(2):
+    for attempt in (1, 2):
         try:
             snapshot = _get(config, slot, folder, spawner, notes)
         except HarnessError as error:
@@ -93,7 +93,9 @@ def run_warm(
         if spawner.leash is not None and spawner.leash.pulled:
             # It is not the snapshot that is to blame.
             return replace(outcome, notes=tuple(notes))
-        notes.append(f"snapshot thrown away: {outcome.end.describe()}")
+        kept = f"console-restored-{attempt}.log"
+        (folder / "console.log").replace(folder / kept)
+        notes.append(f"snapshot thrown away: {outcome.end.describe()} ({kept})")
         discard(snapshot)
     notes.append("booted cold")
     with turn:
@@ -122,24 +124,17 @@ def _get(config: VmConfig, slot: Path, logs: Path, spawner: Spawner, notes: list
         with making(slot) as temp:
             made = freeze(config, parts=parts, root=root, folder=temp, logs=logs, spawner=spawner)
             save_manifest(made)
-            _prove(made, config, spawner)
+            prove(
+                lambda plan, place: (
+                    _restore(
+                        made, config, plan, folder=place, spawner=spawner, turn=nullcontext()
+                    ).end
+                ),
+                release=config.kernel.release,
+                logs=logs,
+            )
     prune(slot.parent.parent)
     return replace(made, folder=slot)
-
-
-def _prove(snapshot: Snapshot, config: VmConfig, spawner: Spawner) -> None:
-    """Restore once and do nothing: the frames must come, with this run's nonce.
-
-    Raises:
-        SnapshotError: they do not.
-    """
-    plan = Plan(nonce=secrets.token_hex(16))
-    with scratch_folder() as folder:
-        end = _restore(
-            snapshot, config, plan, folder=folder, spawner=spawner, turn=nullcontext()
-        ).end
-    if end.exit is not VmExit.CLEAN:
-        raise SnapshotError(f"a fresh snapshot does not work: {end.describe()}")
 
 
 def _restore(

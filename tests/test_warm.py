@@ -78,7 +78,7 @@ def commands(folder: Path) -> list[str]:
 def test_the_first_run_makes_what_the_second_restores(tmp_path: Path) -> None:
     first = run(tmp_path)
     assert (first.end.exit, first.notes) == (VmExit.CLEAN, ())
-    assert commands(tmp_path).count("qemu-system-x86_64") == 3
+    assert commands(tmp_path).count("qemu-system-x86_64") == 4
     (tmp_path / "commands.log").unlink()
     second = run(tmp_path, nonce="f" * 32)
     assert (second.end.exit, second.notes) == (VmExit.CLEAN, ())
@@ -210,6 +210,8 @@ def test_a_damaged_snapshot_is_made_again(
         ("refuses", "no such state"),
         ("mute", "no userspace within"),
         ("ready", "harness: no results port"),
+        ("broken", "canary:kernel.nothing fail"),
+        ("blind", "does not work: kernel.crash: clean (canary.log)"),
     ],
 )
 def test_what_cannot_be_restored_is_booted(fault: str, why: str, tmp_path: Path) -> None:
@@ -227,7 +229,11 @@ def test_a_snapshot_that_went_bad_later(tmp_path: Path) -> None:
     outcome = run(tmp_path, fault="refuses")
     assert outcome.end.exit is VmExit.CLEAN
     assert "snapshot thrown away: never booted" in outcome.notes[0]
+    assert outcome.notes[0].endswith(" (console-restored-1.log)")
     assert outcome.notes[-1] == "booted cold"
+    # What the first said is not what the second said.
+    assert (tmp_path / "console-restored-1.log").read_text().endswith(warm._SEAM)
+    assert "restored" not in (tmp_path / "console.log").read_text()
 
 
 def test_no_qemu_is_an_error_as_ever(tmp_path: Path) -> None:
@@ -285,7 +291,7 @@ def test_kinds_of_vms_have_slots_of_their_own(tmp_path: Path) -> None:
     for cmdline in ((), ("transparent_hugepage=never",), ()):
         assert run(tmp_path, vm=config(cmdline=cmdline)).notes == ()
     assert len(list(tmp_path.glob("cache/snapshots/*/manifest.json"))) == 2
-    assert commands(tmp_path).count("qemu-system-x86_64") == 7
+    assert commands(tmp_path).count("qemu-system-x86_64") == 9
 
 
 def test_what_was_not_used_for_longest_is_pruned(tmp_path: Path) -> None:
