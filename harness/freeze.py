@@ -20,7 +20,7 @@ from harness.initramfs import make_initramfs
 from harness.listener import BootError, listening
 from harness.run import Spawner
 from harness.scratch import scratch_folder
-from harness.snapshot import RESULTS, Snapshot, SnapshotError, extents, measure
+from harness.snapshot import RESULTS, Snapshot, SnapshotError, extents
 from harness.vm import VmConfig, vng_argv
 from harness.vngline import transform
 from harness.watch import Watch
@@ -30,6 +30,8 @@ _READY = b"ready\n"
 _SECONDS = 60.0
 # Sparse, and the same in every copy: the guest learned the size before the snapshot.
 DISK = 1 << 30
+# From the prefix that QEMU is installed in: its own, the BIOS's and the network cards'.
+_FIRMWARE = ("share/qemu", "share/seabios", "lib/ipxe/qemu")
 # QEMU before 8.1 loses guest code that is patched while another thread translates it (see
 # harness/vm.py), as a kernel does while it boots. One thread is as fast for a boot, and the guest
 # does not see the difference: its copies run with a thread a CPU.
@@ -70,12 +72,26 @@ def ingredients(config: VmConfig, *, root: bytes, qemu: Path) -> tuple[tuple[str
         ("kernel", f"{config.kernel.release} {config.kernel.sha256}"),
         ("root", hashlib.sha256(root).hexdigest()),
         ("qemu", f"{qemu} {status.st_size} {status.st_mtime_ns}"),
+        ("firmware", firmware(qemu)),
         ("vng", metadata.version("virtme-ng")),
         ("command line", " ".join(question)),
         ("accelerator", config.accelerator.name),
         ("host cpu", host_cpu()),
         ("disk", str(DISK)),
     )
+
+
+def firmware(qemu: Path) -> str:
+    """Return what tells the firmware that QEMU finds from another: packages of their own.
+
+    Files are known by size and time, as QEMU itself is, in the folders that `qemu -L help` names.
+    """
+    prefix = qemu.resolve().parent.parent
+    found = sorted(file for folder in _FIRMWARE for file in (prefix / folder).glob("*.*"))
+    files = (file for file in found if file.is_file())
+    told = ((str(file), file.stat()) for file in files)
+    listing = "\n".join(f"{name} {status.st_size} {status.st_mtime_ns}" for name, status in told)
+    return hashlib.sha256(listing.encode()).hexdigest()
 
 
 def host_cpu() -> str:
@@ -130,8 +146,7 @@ def freeze(
             shutil.copyfile(snapshot.file("console"), logs / "snapshot.log")
             raise
     held = tuple(extents(snapshot.file("ram")))
-    checksum = measure(snapshot.file("ram"), snapshot.file("state"), held)
-    return replace(snapshot, extents=held, checksum=checksum, boot_seconds=seconds)
+    return replace(snapshot, extents=held, checksum=snapshot.measure(held), boot_seconds=seconds)
 
 
 def _boot_and_save(snapshot: Snapshot, config: VmConfig, place: Path, spawner: Spawner) -> float:

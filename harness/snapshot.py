@@ -21,7 +21,7 @@ from harness import jsonfile
 from harness.errors import HarnessError
 from harness.vngline import Machine
 
-_SCHEMA = 2
+_SCHEMA = 3
 MANIFEST = "manifest.json"
 _CHUNK = 1 << 20
 # What stands in a machine's options for the path of the results socket.
@@ -43,7 +43,7 @@ class Snapshot:
         ingredients: name and value of all that went into it.
         boot_seconds: how long the boot took, wall time.
         extents: offset and length of what the memory's file holds, bytes.
-        checksum: CRC-32 of memory and state.
+        checksum: CRC-32 of memory, state and initrd.
     """
 
     folder: Path
@@ -82,6 +82,10 @@ class Snapshot:
             *(("-incoming", "defer") if restore else ()),
         )
 
+    def measure(self, parts: tuple[tuple[int, int], ...]) -> int:
+        """Return the CRC-32 of what QEMU is given, of the memory these parts; raises OSError."""
+        return measure(self.file("ram"), parts, self.file("state"), self.file("initrd"))
+
     def verify(self) -> None:
         """Compare the files with their checksum.
 
@@ -89,7 +93,7 @@ class Snapshot:
             SnapshotError: they have changed, or are not there.
         """
         try:
-            checksum = measure(self.file("ram"), self.file("state"), self.extents)
+            checksum = self.measure(self.extents)
         except OSError as error:
             raise SnapshotError(f"{self.folder}: {error.strerror}") from error
         if checksum != self.checksum:
@@ -152,15 +156,15 @@ def extents(file: Path) -> Iterator[tuple[int, int]]:
             yield start, at - start
 
 
-def measure(ram: Path, state: Path, parts: tuple[tuple[int, int], ...]) -> int:
-    """Return the CRC-32 of these parts of the memory and of the state; raises OSError.
+def measure(ram: Path, parts: tuple[tuple[int, int], ...], *others: Path) -> int:
+    """Return the CRC-32 of the other files and of these parts of the memory; raises OSError.
 
     A CRC, because it is for disks and killed processes, not for attackers, and every run waits for
     it: 100 MB take a tenth of a second.
     """
     checksum = 0
-    with state.open("rb") as opened:
-        checksum = zlib.crc32(opened.read(), checksum)
+    for file in others:
+        checksum = zlib.crc32(file.read_bytes(), checksum)
     with ram.open("rb", buffering=0) as opened:
         for start, length in parts:
             opened.seek(start)

@@ -180,6 +180,8 @@ def flip(path: Path) -> None:
     [
         lambda snapshot: flip(snapshot.file("ram")),
         lambda snapshot: flip(snapshot.file("state")),
+        lambda snapshot: flip(snapshot.file("initrd")),
+        lambda snapshot: snapshot.file("initrd").unlink(),
         lambda snapshot: snapshot.file("state").write_bytes(b""),
         lambda snapshot: os.truncate(snapshot.file("ram"), 1),
         lambda snapshot: snapshot.file("ram").unlink(),
@@ -249,7 +251,8 @@ def test_no_qemu_is_an_error_as_ever(tmp_path: Path) -> None:
 
 
 def test_every_ingredient_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    qemu = tmp_path / "qemu"
+    qemu = tmp_path / "bin/qemu"
+    qemu.parent.mkdir()
     qemu.write_bytes(b"7.2")
     base = config()
 
@@ -272,6 +275,11 @@ def test_every_ingredient_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert key() == keys[0]
     qemu.write_bytes(b"10.0")
     keys.append(key())
+    for place in ("share/qemu/rom.bin", "share/seabios/bios-256k.bin", "lib/ipxe/qemu/efi.rom"):
+        file = tmp_path / place
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"1.16")
+        keys.append(key())
     monkeypatch.setattr("importlib.metadata.version", lambda name: "0.0")
     keys.append(key())
     assert len(set(keys)) == len(keys)
