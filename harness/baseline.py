@@ -107,7 +107,8 @@ def news_of(cell: CellResult, base: CellResult) -> News:
     new = new_troubles(base.result, cell.result)
     wrong = sum(not test.status.good for test in cell.result.tests)
     left = len(gone(base.result, cell.result))
-    lost = [one for one in (cell, base) if one.exit_status == 2]
+    # A stale reason says nothing of the driver.
+    lost = [one for one in (cell, base) if one.result and one.result.exit_status == 2]
     if lost and not new:
         where = "" if lost[0] is cell else " at the base"
         return News(error=f"not everything could be judged{where}")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import jsonfile
+from harness.coverage import stale_reasons
 from harness.errors import HarnessError
 from harness.results import RunResult
 from harness.rundir import VERDICTS
@@ -32,6 +33,7 @@ class CellResult:
         inputs: hash of all that the verdicts depend on; "" when it is not known.
         as_known: of mainline's driver: whether it did what is known of it (known.py), no more and
             no less; None of ours.
+        stale: reasons that are given for what the tests ran, of a driver that counts (coverage.py).
     """
 
     name: str
@@ -41,14 +43,15 @@ class CellResult:
     seconds: float
     inputs: str = ""
     as_known: bool | None = None
+    stale: tuple[str, ...] = ()
 
     @property
     def exit_status(self) -> int:
-        """As of a run; a cell that could not be run is 2, not a gap.
+        """As of a run; a cell that could not be run is 2, not a gap, and so is a stale reason.
 
         Mainline's driver need not pass, but do what is known of it.
         """
-        status = 2 if self.result is None else self.result.exit_status
+        status = 2 if self.result is None or self.stale else self.result.exit_status
         if self.as_known is None or status == 2:
             return status
         return 0 if self.as_known else 1
@@ -103,10 +106,15 @@ def load_cells(folder: Path) -> tuple[CellResult, ...]:
     if is_matrix(folder):
         return load_matrix_run(folder)[1]
     result = _result(folder)
-    seconds = sum(vm.seconds for vm in result.vms)
-    return (
-        CellResult(name=result.kernel, folder=folder, result=result, error=None, seconds=seconds),
+    cell = CellResult(
+        name=result.kernel,
+        folder=folder,
+        result=result,
+        error=None,
+        seconds=sum(vm.seconds for vm in result.vms),
+        stale=stale_reasons(folder),
     )
+    return (cell,)
 
 
 def load_matrix_run(
@@ -138,9 +146,10 @@ def _cell(
     if not own.resolve().is_relative_to(folder.resolve()):
         raise fields.error("folder", "expected a folder below this one")
     result = None
+    stale: tuple[str, ...] = ()
     if error is None:
         try:
-            result = verdicts(own)
+            result, stale = verdicts(own), stale_reasons(own)
         except HarnessError as unreadable:
             error = str(unreadable)
     cell = CellResult(
@@ -151,6 +160,7 @@ def _cell(
         seconds=fields.seconds("seconds"),
         inputs=fields.text("inputs"),
         as_known=fields.flag_or_none("as_known"),
+        stale=stale,
     )
     fields.end()
     return cell

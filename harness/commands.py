@@ -97,11 +97,15 @@ def matrix(arguments: argparse.Namespace, place: Place) -> int:
 
 
 def parse(arguments: argparse.Namespace, place: Place) -> int:
-    """`harness parse`: the same verdicts from a run's files alone."""
+    """`harness parse`: the same verdicts, and exit status, from a run's files alone."""
     if is_matrix(arguments.folder):
         return matrixcheck.parse_matrix(place, arguments.folder, verbose=arguments.verbose)
     result = rejudge(arguments.folder, runner.decoder(place, arguments.folder))
-    print_run(result, arguments.folder, place.progress.console, verbose=arguments.verbose)
+    console = place.progress.console
+    print_run(result, arguments.folder, console, verbose=arguments.verbose)
+    coverage = load_coverage(arguments.folder)
+    if _print_coverage(coverage, console, verbose=arguments.verbose):
+        return 2
     return result.exit_status
 
 

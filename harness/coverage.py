@@ -197,6 +197,16 @@ def load_coverage(run: Path) -> Coverage | None:
     return coverage
 
 
+def stale_reasons(run: Path) -> tuple[str, ...]:
+    """Return what selftests/uncovered.toml gives a reason for although a run's tests ran it.
+
+    Raises:
+        DocumentError: as :func:`load_coverage`.
+    """
+    coverage = load_coverage(run)
+    return () if coverage is None else coverage.stale
+
+
 def _nothing(
     gcov: Path, objects: Path, toolchain: Toolchain, spawner: Spawner
 ) -> dict[str, FileCounts]:

@@ -20,6 +20,7 @@ from harness.accel import Accelerator
 from harness.board import Board
 from harness.capacity import MOST_JOBS, Capacity, Room, host_capacity
 from harness.cell import CellResult, is_matrix, load_cells, save_cells
+from harness.coverage import stale_reasons
 from harness.errors import HarnessError
 from harness.inputs import hash_inputs
 from harness.kselftest import SelftestBuild
@@ -295,6 +296,7 @@ class _Crew:
             error=None,
             seconds=monotonic() - start,
             inputs=inputs,
+            stale=stale_reasons(folder),
         )
         return with_known(place, judged, cell.builtin)
 

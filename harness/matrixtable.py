@@ -53,7 +53,8 @@ def cell_words(cell: CellResult) -> tuple[str, str]:
         return f"ERROR: {plain(cell.error or 'not run')}", _ERROR
     style = ("green", "bold red", _ERROR)[cell.exit_status]
     as_known = {None: "", True: "as known: ", False: "not as known: "}[cell.as_known]
-    return as_known + count_words(cell.result).plain, style
+    stale = "".join(f"; stale reason: {plain(words)}" for words in cell.stale)
+    return as_known + count_words(cell.result).plain + stale, style
 
 
 def print_matrix(

@@ -5,6 +5,7 @@ As a program: `python -m tests.fakerun SCENARIO RUNS ARGS...`, so that tests can
 """
 
 import os
+import shutil
 import sys
 from dataclasses import replace
 from functools import partial
@@ -16,6 +17,7 @@ import pytest
 from harness import cli, known, matrixrun, runner
 from harness.accel import Accelerator
 from harness.errors import HarnessError
+from harness.kernel import Kernel
 from harness.kmod import ModuleBuild
 from harness.kselftest import SelftestBuild, Suite
 from harness.place import Place
@@ -24,6 +26,7 @@ from harness.vm import VmConfig
 from harness.watch import Deadlines
 from tests.test_vm import FAKEBIN, fake_kernel
 
+DATA = Path(__file__).parent / "data"
 # A suite of so many tests, and VMs that are restored: for the drills.
 TESTS = int(os.environ.get("FAKE_TESTS", "2"))
 WARM = "FAKE_WARM" in os.environ
@@ -87,12 +90,20 @@ def inputs(place: Place, ready: runner.Ingredients, options: runner.Options) -> 
     return repr((ready.kernel.image, options.patterns, options.builtin, options.cmdline))
 
 
+def cover(place: Place, kernel: Kernel, driver: ModuleBuild, run: Path) -> None:
+    """Stands for coverage.cover, of a driver that counts, on a kernel called so."""
+    if kernel.name == "clean":
+        shutil.copytree(DATA / "coverage/stale", run / "coverage")
+
+
 def install(scenario: str, folder: Path) -> None:
     """Make the harness of this process a fake one whose vng replays a scenario."""
     monkey = pytest.MonkeyPatch()
     monkey.setattr(runner, "prepare", lambda place, kernel, *_: prepare(folder, place, kernel))
     monkey.setattr(runner, "build_tests", lambda place: ingredients(folder).selftests)
     monkey.setattr(matrixrun, "hash_inputs", inputs)
+    if "FAKE_STALE" in os.environ:
+        monkey.setattr(runner, "cover", cover)
     # Suites have what is asked of a specification here: name and ids.
     suites = cast(tuple[Spec, ...], ingredients(folder).selftests.suites)
     for module in (runner, matrixrun, known):

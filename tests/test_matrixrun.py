@@ -161,6 +161,23 @@ def test_parse_judges_a_matrix_again(tmp_path: Path) -> None:
     assert {path: path.read_bytes() for path in sorted(folder.rglob("*.json"))} == before
 
 
+@pytest.mark.parametrize("verb", ["check", "matrix"])
+def test_a_stale_reason_is_an_error_of_each_verb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.setenv("FAKE_STALE", "")
+    words = [verb] if verb == "matrix" else [verb, "--kernel=fake/clean"]
+    option = source(tmp_path)
+    done = run("clean", tmp_path, option, *words)
+    assert done.returncode == 2, done.stderr
+    assert "stale reason: demo.c, choose: 'x' was run" in done.stdout
+    (cell, *_) = load_cells(tmp_path / "runs/latest")
+    assert (cell.exit_status, cell.result and cell.result.exit_status) == (2, 0)
+    again = run("clean", tmp_path, option, "parse", str((tmp_path / "runs/latest").resolve()))
+    assert again.returncode == 2, again.stderr
+    assert "stale reason: demo.c, choose: 'x' was run" in again.stdout
+
+
 def test_json_is_one_line_for_github(tmp_path: Path) -> None:
     status, said = matrix(tmp_path, DEBUG, options=("--json", "--group=debug"))
     assert status == 0
