@@ -19,6 +19,7 @@ from queue import SimpleQueue
 from harness import runner
 from harness.cache import remove_tree
 from harness.errors import HarnessError
+from harness.jury import judge_digest
 from harness.kmod import ModuleBuild, ModuleBuildError
 from harness.kselftest import Suite
 from harness.ktapline import classify
@@ -242,7 +243,9 @@ class Bench:
         raise _VoidError(why)
 
     def _key(self, digest: str) -> str:
-        return make_key(digest, kernel_id(self.ready.kernel), self.ready.accelerator.name)
+        # The driver's own object code tells by which compiler, and from what, theirs is made.
+        kernel, accelerator = kernel_id(self.ready.kernel), self.ready.accelerator.name
+        return make_key(digest, kernel, accelerator, self.original, judge_digest())
 
     def _digests(self, suites: Sequence[Suite]) -> dict[str, str]:
         return {suite.name: _digest(suite, self.ready) for suite in suites}

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """What became of mutants, kept so that nothing is judged twice: one file each, in the cache.
 
-A result holds as long as the mutated driver, the kernel, and the suites that were run are the same.
+A result holds as long as the mutated driver, the compiler, the kernel, the suites that were run and
+who judges them (jury.py) are the same.
 """
 
 import hashlib

@@ -129,8 +129,10 @@ def test_what_is_known_is_not_run_again(lab: Lab) -> None:
     assert len(lab.ran()) == 5, "the driver and the survivor twice, for the rest of the tests"
 
 
-@pytest.mark.parametrize("what", ["driver", "mutant", "suite", "kernel", "expect"])
-def test_what_makes_it_unknown(lab: Lab, what: str) -> None:
+@pytest.mark.parametrize(
+    "what", ["driver", "mutant", "suite", "kernel", "expect", "compiler", "judge"]
+)
+def test_what_makes_it_unknown(lab: Lab, what: str, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.mutant("one")
     lab.says["one"] = {"mmap:map.content": Status.FAIL}
     assert lab.mutate() == 0
@@ -145,6 +147,10 @@ def test_what_makes_it_unknown(lab: Lab, what: str) -> None:
         lab.ready.selftests.suites[0].binary.write_text("new")
     elif what == "kernel":
         lab.ready = replace(lab.ready, kernel=replace(lab.ready.kernel, sha256="1" * 64))
+    elif what == "compiler":
+        lab.ready.driver.ko.write_text("good, in other words")
+    elif what == "judge":
+        monkeypatch.setattr(mutantbench, "judge_digest", lambda: "another one")
     else:
         lab.mutant("one", expect="mmap:map.content")
     assert lab.mutate() == 0

@@ -81,6 +81,11 @@ def test_an_automatic_mutant_may_be_none(lab: Lab, monkeypatch: pytest.MonkeyPat
     with pytest.raises(HarnessError, match="no mutant was judged"):
         auto(lab, fresh=True)
     assert len(lab.built) == 4
+    lab.ready.driver.ko.write_text("good, in other words")
+    kinds(monkeypatch, lab, delete="broken", boundary="good, in other words")
+    with pytest.raises(HarnessError, match="no mutant was judged"):
+        auto(lab)
+    assert len(lab.built) == 6, "by another compiler it may be one"
     # One that says something is enough.
     kinds(monkeypatch, lab, delete="broken")
     lab.says["boundary"] = {"sg:table.read": Status.FAIL}
