@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 from harness.cache import locked, making, remove_tree
 from harness.cell import CellResult
 from harness.difference import gone, new_troubles
 from harness.errors import HarnessError
 from harness.place import Place
-from harness.results import TestResult
+from harness.results import RunResult, TestResult
 
 _DEADLINE = 60.0
 # What is tested, and by what. The kernels are today's in both.
@@ -97,6 +98,17 @@ class News:
         return ", ".join(words), ("green", "bold red", "bold magenta")[self.exit_status]
 
 
+def without_tests(name: str, folder: Path) -> CellResult:
+    """Return what a cell says at a base that has none of its tests: nothing.
+
+    Args:
+        name: of the cell.
+        folder: where its run would be.
+    """
+    result = RunResult(kernel=name, release=None, accelerator="", vms=(), tests=())
+    return CellResult(name=name, folder=folder, result=result, error=None, seconds=0.0)
+
+
 def news_of(cell: CellResult, base: CellResult) -> News:
     """Compare a cell with itself at the base."""
     for one, where in ((cell, ""), (base, "at the base: ")):
@@ -107,8 +119,9 @@ def news_of(cell: CellResult, base: CellResult) -> News:
     new = new_troubles(base.result, cell.result)
     wrong = sum(not test.status.good for test in cell.result.tests)
     left = len(gone(base.result, cell.result))
-    # A stale reason says nothing of the driver.
-    lost = [one for one in (cell, base) if one.result and one.result.exit_status == 2]
+    # A stale reason says nothing of the driver; and of a base without such tests nothing was asked.
+    asked = (cell, base) if base.result.tests else (cell,)
+    lost = [one for one in asked if one.result and one.result.exit_status == 2]
     if lost and not new:
         where = "" if lost[0] is cell else " at the base"
         return News(error=f"not everything could be judged{where}")

@@ -10,25 +10,26 @@ import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import pytest
 
-from harness import cli, known, matrixrun, runner
+from harness import cli, known, matrixcheck, matrixrun, runner
 from harness.accel import Accelerator
 from harness.errors import HarnessError
 from harness.kernel import Kernel
 from harness.kmod import ModuleBuild
 from harness.kselftest import SelftestBuild, Suite
 from harness.place import Place
-from harness.spec import Spec
 from harness.vm import VmConfig
 from harness.watch import Deadlines
 from tests.test_vm import FAKEBIN, fake_kernel
 
 DATA = Path(__file__).parent / "data"
-# A suite of so many tests, and VMs that are restored: for the drills.
+# For the drills: tests in all; suites, each of which wants a VM of its own kind; VMs at a time; VMs
+# that are restored.
 TESTS = int(os.environ.get("FAKE_TESTS", "2"))
+SUITES = int(os.environ.get("FAKE_SUITES", "1"))
+JOBS = int(os.environ.get("FAKE_JOBS", "1"))
 WARM = "FAKE_WARM" in os.environ
 # A guest that says nothing is given up soon; drills keep a whole machine busy and need patience.
 SHORT = Deadlines(boot=5, silence=2, total=20)
@@ -45,13 +46,17 @@ def ingredients(folder: Path, scenario: str | None = None) -> runner.Ingredients
     kernel = fake_kernel(config=config)
     if scenario is not None:
         kernel = replace(kernel, name=scenario, image=Path(f"/boot/vmlinux-{scenario}"))
-    suite = Suite(
-        name="fake",
-        binary=FAKEBIN / "vng",
-        source=folder / "fake.c",
-        ids=("global.one", "global.two", *(f"global.t{at}" for at in range(2, TESTS))),
-        modules=(),
-        cmdline=(),
+    ids = ("global.one", "global.two", *(f"global.t{at}" for at in range(2, TESTS)))
+    suites = tuple(
+        Suite(
+            name="fake" if at == 0 else f"fake{at}",
+            binary=FAKEBIN / "vng",
+            source=folder / "fake.c",
+            ids=ids[at::SUITES],
+            modules=(),
+            cmdline=() if at == 0 else (f"fake={at}",),
+        )
+        for at in range(SUITES)
     )
     return runner.Ingredients(
         kernel=kernel,
@@ -65,7 +70,7 @@ def ingredients(folder: Path, scenario: str | None = None) -> runner.Ingredients
             log=folder / "log",
         ),
         helpers=(),
-        selftests=SelftestBuild(suites=(suite,), cached=1),
+        selftests=SelftestBuild(suites=suites, cached=SUITES),
         accelerator=Accelerator(kvm=False, why="a test"),
     )
 
@@ -90,6 +95,14 @@ def inputs(place: Place, ready: runner.Ingredients, options: runner.Options) -> 
     return repr((ready.kernel.image, options.patterns, options.builtin, options.cmdline))
 
 
+def specs(suites: tuple[Suite, ...], folder: Path) -> tuple[Suite, ...]:
+    """Stands for spec.load_specs: a checkout may have a file with the ids that it has only."""
+    only = folder / "only"
+    if not only.is_file():
+        return suites
+    return tuple(replace(suite, ids=tuple(only.read_text().split())) for suite in suites)
+
+
 def cover(place: Place, kernel: Kernel, driver: ModuleBuild, run: Path) -> None:
     """Stands for coverage.cover, of a driver that counts, on a kernel called so."""
     if kernel.name == "clean":
@@ -105,9 +118,9 @@ def install(scenario: str, folder: Path) -> None:
     if "FAKE_STALE" in os.environ:
         monkey.setattr(runner, "cover", cover)
     # Suites have what is asked of a specification here: name and ids.
-    suites = cast(tuple[Spec, ...], ingredients(folder).selftests.suites)
-    for module in (runner, matrixrun, known):
-        monkey.setattr(module, "load_specs", lambda specs: suites)
+    suites = ingredients(folder).selftests.suites
+    for module in (runner, matrixcheck, matrixrun, known):
+        monkey.setattr(module, "load_specs", partial(specs, suites))
     monkey.setattr(runner, "VmConfig", partial(VmConfig, deadlines=DEADLINES))
     os.environ["PATH"] = f"{FAKEBIN}:{os.environ['PATH']}"
     original = cli._child_environment
@@ -119,6 +132,6 @@ def install(scenario: str, folder: Path) -> None:
 
 if __name__ == "__main__":
     install(sys.argv[1], Path(sys.argv[2]))
-    cold = ["--jobs=1"] if {"check", "watch", "matrix"} & set(sys.argv) else []
+    cold = [f"--jobs={JOBS}"] if {"check", "watch", "matrix"} & set(sys.argv) else []
     cold += [] if WARM or not cold else ["--cold"]
     sys.exit(cli.main(["--runs", f"{sys.argv[2]}/runs", *sys.argv[3:], *cold]))

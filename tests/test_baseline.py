@@ -108,6 +108,25 @@ def test_only_what_is_new_counts(checkout: Path, tmp_path: Path) -> None:
     assert [cell.exit_status for cell in load_cells(latest / "base")] == [1]
 
 
+def test_tests_that_the_base_has_not_are_new(checkout: Path, tmp_path: Path) -> None:
+    only = checkout / "selftests/specs/only"
+    only.parent.mkdir()
+    only.write_text("global.zero\n")
+    git(checkout, "add", "selftests")
+    git(checkout, "commit", "-q", "-m", "another test")
+    only.unlink()
+    words = (f"--source={checkout}", "matrix", "--cell=driver", "--baseline=HEAD", "*.one", "*.two")
+    good = run("clean", tmp_path, *words)
+    assert good.returncode == 0, good.stdout + good.stderr
+    assert "nothing new" in good.stdout
+    (checkout / "module/scenario").write_text("failing\n")
+    bad = run("clean", tmp_path, *words)
+    assert (bad.returncode, "1 new" in bad.stdout) == (1, True), bad.stderr
+    nobody = run("clean", tmp_path, *words[:-2], "*.three")
+    assert nobody.returncode == 2
+    assert "no test matches '*.three'" in nobody.stderr
+
+
 def result(*tests: TestResult) -> RunResult:
     return RunResult(kernel="6.12", release="6.12.1", accelerator="tcg", vms=(), tests=tests)
 
