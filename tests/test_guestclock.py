@@ -78,11 +78,11 @@ def test_the_vm_is_not_looked_at_for_every_line_it_says(host: Host) -> None:
 def test_a_real_process_that_has_to_share_its_cpu() -> None:
     """Three that loop on one CPU: each of them has two thirds of the time taken away."""
     (cpu, *_) = os.sched_getaffinity(0)
-    loop = f"import os\nos.sched_setaffinity(0, {{{cpu}}})\nprint(flush=True)\nwhile True: pass"
+    loop = (Path(__file__).parent / "data/loop.py").read_text()
     with ExitStack() as stack:
         loops = [
             stack.enter_context(
-                subprocess.Popen([sys.executable, "-c", loop], stdout=subprocess.PIPE)
+                subprocess.Popen([sys.executable, "-c", loop, str(cpu)], stdout=subprocess.PIPE)
             )
             for _ in range(3)
         ]
@@ -95,6 +95,7 @@ def test_a_real_process_that_has_to_share_its_cpu() -> None:
         clock = GuestClock()
         clock.follow(loops[0].pid)
         before, start = clock.now(), time.monotonic()
-        time.sleep(1.5)
+        assert loops[0].stdout is not None
+        loops[0].stdout.readline()
         share = (clock.now() - before) / (time.monotonic() - start)
     assert share < 0.7
