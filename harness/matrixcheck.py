@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0
 """`harness matrix`: run cells, print and report them, and keep what there is to compare with."""
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic
 
 from harness import baseline, jsonfile, merged, runner
-from harness.cell import load_matrix_run, save_cells
+from harness.cell import is_matrix, load_cells, load_matrix_run, save_cells
+from harness.errors import HarnessError
 from harness.matrix import Cell
 from harness.matrixrun import BASE, MatrixOptions, known_cells, run_matrix, with_known
 from harness.matrixtable import print_matrix, print_news
@@ -42,11 +43,26 @@ def check_matrix(
     start = monotonic()
     known = tuple(known_cells(place.runs)) if changed_only else ()
     folder = new_run(place.runs, "matrix")
-    results = run_matrix(place, cells, options, folder=folder, before=known)
+    with _told_when_interrupted(place, folder, verbose=verbose):
+        results = run_matrix(place, cells, options, folder=folder, before=known)
     console = place.progress.console
     print_matrix(results, folder, console, seconds=monotonic() - start, verbose=verbose)
     write_reports(place, folder)
     return merged.exit_status(results)
+
+
+@contextmanager
+def _told_when_interrupted(place: Place, folder: Path, *, verbose: bool) -> Iterator[None]:
+    """Print and report what Ctrl-C leaves of a matrix run: the cells that ended have verdicts."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        # Trouble with that must not hide what was asked for.
+        with suppress(HarnessError):
+            if is_matrix(folder):
+                print_matrix(load_cells(folder), folder, place.progress.console, verbose=verbose)
+                write_reports(place, folder)
+        raise
 
 
 def compare_matrix(
@@ -84,7 +100,9 @@ def compare_matrix(
         found.get(cell.name) or baseline.without_tests(cell.name, folder / BASE) for cell in cells
     ]
     place.progress.note("now:")
-    now = run_matrix(place, cells, options, folder=folder, before=known if changed_only else ())
+    still = known if changed_only else ()
+    with _told_when_interrupted(place, folder, verbose=verbose):
+        now = run_matrix(place, cells, options, folder=folder, before=still)
     print_news(now, before, folder, place.progress.console, verbose=verbose)
     write_reports(place, folder)
     return baseline.exit_status(now, before)

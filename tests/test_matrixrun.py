@@ -284,6 +284,9 @@ def test_ctrl_c_keeps_what_was_done_and_leaves_nothing_running(tmp_path: Path) -
         shown, said = harness.communicate()
     assert harness.returncode == 130
     assert "silent:    ERROR: interrupted" in shown
+    _, _, table = shown.partition("\ncell ")
+    assert "2 of 3 cells passed, 1 of 3 cells could not be judged" in table
+    assert (tmp_path / "runs/latest/report.html").is_file()
     assert "interrupted, nothing is left running" in said
     assert all(map(wait_gone, pids))
     cells = latest(tmp_path)
