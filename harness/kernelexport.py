@@ -20,12 +20,12 @@ from pathlib import Path, PurePosixPath
 from subprocess import PIPE
 from typing import IO, Protocol
 
+from harness.builtkernel import IMPORTED, SCHEMA, Built, load_built
 from harness.cache import digest_file, locked, making
 from harness.errors import HarnessError
 from harness.jsonfile import DocumentError, Fields, dump
 from harness.kernelbuild import Recipe
 from harness.matrix import Matrix
-from harness.ownkernels import IMPORTED, SCHEMA, Built, load_built
 from harness.run import Spawner
 
 _INDEX = "kernel.json"

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from harness.archive import DEBIAN_KEYRING, Archive, ArchiveError, KernelPackages
+from harness.builtkernel import Built
 from harness.cache import check_folder, locked, making, remove_tree
 from harness.jsonfile import DocumentError, Fields, read_text
 from harness.kernel import Kernel
@@ -29,7 +30,7 @@ from harness.kernelunpack import (
 )
 from harness.localkernel import is_local, is_source, load_local
 from harness.matrix import Matrix, Series, UnknownProfileError
-from harness.ownkernels import Built, OwnKernels, split_profile
+from harness.ownkernels import OwnKernels, split_profile
 from harness.progress import Phase, Progress
 from harness.run import Spawner
 

@@ -21,8 +21,9 @@ from functools import partial
 from pathlib import Path
 
 from harness.buildroot import open_buildroot
+from harness.builtkernel import MANIFEST, SCHEMA, Built, builds_in, load_built
 from harness.cache import cache_errors, digest_file, locked, making, remove_tree, tree_size
-from harness.jsonfile import DocumentError, Fields, dump, read_text, write_text
+from harness.jsonfile import dump, write_text
 from harness.kconfig import LostOptionError
 from harness.kernel import Kernel
 from harness.kernelbuild import (
@@ -43,42 +44,11 @@ from harness.matrix import Matrix
 from harness.progress import Phase, Progress
 from harness.run import Spawner
 
-SCHEMA = 1
-# There in what came from another machine.
-IMPORTED = "imported"
-_MANIFEST = "manifest.json"
 # Of each name: the newest, and the one before, which a run may have booted.
 _KEPT = 2
 _DIRTY = "building"
 # What compiling a kernel takes in a build root, beside what modules take.
 _IN_ROOT = ("flex", "bison", "bc", "libelf-dev", "libc6-dev", "binutils")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
-    """A kernel of ours in the cache.
-
-    Attributes:
-        kernel: what the rest of the harness takes.
-        folder: that holds it.
-        source: hash of what it was built from: the package, or the files of a tree.
-        config: :attr:`Recipe.digest`.
-        compiler: the first line of the compiler's `--version`.
-        in_root: built in a build root.
-        imported: came from another machine.
-        size: bytes.
-        seconds: what the build took.
-    """
-
-    kernel: Kernel
-    folder: Path
-    source: str
-    config: str
-    compiler: str
-    in_root: bool
-    imported: bool
-    size: int
-    seconds: float
 
 
 def split_profile(name: str) -> tuple[str, str] | None:
@@ -92,40 +62,6 @@ def split_profile(name: str) -> tuple[str, str] | None:
     if is_local(name) and not Path(base).expanduser().is_dir():
         return None
     return base, profile
-
-
-def load_built(folder: Path) -> Built | None:
-    """Return the kernel that lies in a folder; None if it is not whole."""
-    path = folder / _MANIFEST
-    try:
-        fields = Fields.parse(read_text(path), source=str(path), schema=SCHEMA)
-        kernel = Kernel(
-            name=fields.text("name"),
-            release=fields.text("release"),
-            image=folder / "vmlinux",
-            moddir=None,
-            build=folder / "build",
-            config=folder / "build/.config",
-            package=fields.text_or_none("package"),
-            sha256=fields.text("sha256"),
-            compiler=fields.text("command"),
-            suite=fields.text_or_none("suite"),
-            profile=fields.text("profile"),
-        )
-        built = Built(
-            kernel=kernel,
-            folder=folder,
-            source=fields.text("source"),
-            config=fields.text("config"),
-            compiler=fields.text("compiler"),
-            in_root=fields.take("in_root", bool, "true or false"),
-            imported=(folder / IMPORTED).exists(),
-            size=fields.count("size"),
-            seconds=fields.seconds("seconds"),
-        )
-    except DocumentError:
-        return None
-    return built if kernel.image.is_file() and kernel.config.is_file() else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -335,15 +271,7 @@ class OwnKernels:
             "size": tree_size(folder),
             "seconds": round(seconds, 1),
         }
-        write_text(folder / _MANIFEST, dump(document))
-
-
-def builds_in(folder: Path) -> list[Built]:
-    """Return the builds in a folder of one name, newest first."""
-    entries = [path.parent for path in folder.glob(f"[!.]*/{_MANIFEST}")]
-    entries.sort(key=lambda path: (path / _MANIFEST).stat().st_mtime_ns, reverse=True)
-    found = (load_built(entry) for entry in entries)
-    return [built for built in found if built is not None]
+        write_text(folder / MANIFEST, dump(document))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
