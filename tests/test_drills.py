@@ -48,8 +48,15 @@ def start(scenario: str, folder: Path, **extra: str) -> subprocess.Popen[str]:
     )
 
 
-def start_planned(folder: Path, lane: int) -> subprocess.Popen[str]:
-    return start("planned", folder / f"lane{lane}", FAKE_TESTS="2000", FAKE_WARM="1")
+# Two lanes at work while the VM of a third one is ready and stands by.
+LANES = {"FAKE_SUITES": "3", "FAKE_JOBS": "2", "FAKE_WARM": "1"}
+ONE_LANE = {"FAKE_WARM": "1"}
+
+
+def start_planned(folder: Path, number: int) -> subprocess.Popen[str]:
+    """Start a check, every other one of which has several lanes."""
+    lanes = LANES if number % 2 else ONE_LANE
+    return start("planned", folder / f"check{number}", FAKE_TESTS="2000", **lanes)
 
 
 def check(scenario: str, folder: Path, **extra: str) -> subprocess.CompletedProcess[str]:
@@ -100,7 +107,7 @@ def test_a_hundred_interrupts_at_random_points(tmp_path: Path) -> None:
     for _ in range(2):
         # The first makes the snapshots, which is not what most take.
         begun = time.monotonic()
-        for process in [start_planned(tmp_path, lane) for lane in range(ABREAST)]:
+        for process in [start_planned(tmp_path, number) for number in range(ABREAST)]:
             process.communicate()
             assert process.returncode == 0
         whole = time.monotonic() - begun
@@ -109,10 +116,10 @@ def test_a_hundred_interrupts_at_random_points(tmp_path: Path) -> None:
     statuses = set()
     for batch in range(KILLS // ABREAST):
         drills = []
-        for lane in range(ABREAST):
-            process = start_planned(tmp_path, lane)
+        for number in range(ABREAST):
+            process = start_planned(tmp_path, number)
             at = time.monotonic() + chance.uniform(0, 1.5 * whole)
-            drills.append(Drill(tmp_path / f"lane{lane}", process, chance.choice(SIGNALS), at))
+            drills.append(Drill(tmp_path / f"check{number}", process, chance.choice(SIGNALS), at))
         for drill, complaint in zip(drills, interrupted(drills), strict=True):
             # Python itself, before it runs a line of ours, has no better status for Ctrl-C.
             if drill.process.returncode != 1 or "Fatal Python error" not in complaint:
@@ -124,19 +131,21 @@ def test_a_hundred_interrupts_at_random_points(tmp_path: Path) -> None:
             examine(drill, f"batch {batch}, {drill.number.name}")
     # Some were too late, and each did interrupt.
     assert {0, 130, 143, -signal.SIGKILL} <= statuses
-    for lane in range(ABREAST):
-        folder = tmp_path / f"lane{lane}"
-        done = check("planned", folder, FAKE_TESTS="2000", FAKE_WARM="1")
-        assert done.returncode == 0, done.stderr
-        assert set(verdicts(folder).values()) == {"pass"}
+    for number in range(ABREAST):
+        with start_planned(tmp_path, number) as process:
+            _, complaint = process.communicate()
+        assert process.returncode == 0, complaint
+        found = verdicts(tmp_path / f"check{number}")
+        assert (len(found), set(found.values())) == (2000, {"pass"})
 
 
 def examine(drill: Drill, words: str) -> None:
     """Hold what an interrupted check left to its word: no green run that was not whole."""
     latest = drill.folder / "runs/latest"
     if drill.process.returncode != 0 and (latest / MANIFEST).exists():
-        vms = load_manifest(latest).vms
-        whole = bool(vms) and all(vm.end and vm.end.exit is VmExit.CLEAN for vm in vms)
+        manifest = load_manifest(latest)
+        clean = [vm for vm in manifest.vms if vm.end and vm.end.exit is VmExit.CLEAN]
+        whole = {id_ for vm in clean for id_ in vm.planned} == set(manifest.expected)
         assert rejudge(latest).exit_status == (0 if whole else 2), words
         # The next examination is of another run.
         latest.unlink()
@@ -187,6 +196,16 @@ def test_a_hundred_megabytes_of_console(tmp_path: Path) -> None:
     assert used.ru_maxrss < 300 << 10
 
 
+def test_lanes_side_by_side_and_one_that_stands_by(tmp_path: Path) -> None:
+    """That the drills drill it: the third VM is there before one of the two others has ended."""
+    done = [check("planned", tmp_path, FAKE_TESTS="2000", **LANES) for _ in range(2)]
+    assert [one.returncode for one in done] == [0, 0], done[-1].stderr
+    assert (len(verdicts(tmp_path)), set(verdicts(tmp_path).values())) == (2000, {"pass"})
+    log = (tmp_path / "runs/latest/commands.log").read_text().splitlines()
+    vms = [line[:4] for line in log if "qemu-system" in line and "--version" not in line]
+    assert vms == ["run:"] * 3 + ["end:"] * 3, log
+
+
 def test_two_runs_share_a_cache(tmp_path: Path) -> None:
     both = [start("planned", tmp_path, FAKE_WARM="1") for _ in range(2)]
     for process in both:
@@ -210,20 +229,23 @@ def small_disk(folder: Path, size: str) -> Iterator[None]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def test_no_space_in_the_cache(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lanes", [ONE_LANE, LANES])
+def test_no_space_in_the_cache(lanes: dict[str, str], tmp_path: Path) -> None:
     """One line that says so; the cache is usable when there is room."""
     with small_disk(tmp_path / "cache", "4k"):
-        done = check("planned", tmp_path, FAKE_WARM="1")
+        done = check("planned", tmp_path, FAKE_TESTS="30", **lanes)
         assert done.returncode == 2, done.stdout + done.stderr
         assert len(done.stderr.splitlines()) == 2, done.stderr
         assert "no space left" in done.stderr
-    assert check("planned", tmp_path, FAKE_WARM="1").returncode == 0
+    assert not survivors(tmp_path)
+    assert check("planned", tmp_path, FAKE_TESTS="30", **lanes).returncode == 0
 
 
-@pytest.mark.parametrize("size", ["4k", "16k", "32k"])
-def test_no_space_in_the_run_folder(size: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", ["4k", "16k", "32k", "64k"])
+@pytest.mark.parametrize("lanes", [{}, LANES])
+def test_no_space_in_the_run_folder(lanes: dict[str, str], size: str, tmp_path: Path) -> None:
     with small_disk(tmp_path / "runs", size):
-        done = check("planned", tmp_path, FAKE_TESTS="1000")
+        done = check("planned", tmp_path, FAKE_TESTS="3000", **lanes)
         assert done.returncode == 2
         assert "Traceback" not in done.stderr
         assert "No space left on device" in done.stderr
