@@ -360,8 +360,8 @@ def test_snapshots_are_made_by_one_thread_and_restored_to_many(tmp_path: Path) -
     assert not any("thread=single" in line for line in restored)
 
 
-@pytest.mark.vm
-def test_two_restored_at_once_share_nothing(tmp_path: Path) -> None:
+def real_vm(tmp_path: Path) -> tuple[Place, VmConfig]:
+    """Return where, and a VM of the default kernel that has a busy machine's time."""
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     place = Place(
         source=ROOT,
@@ -375,25 +375,19 @@ def test_two_restored_at_once_share_nothing(tmp_path: Path) -> None:
         accelerator=TCG,
         deadlines=replace(GENEROUS, boot=180, silence=120, total=300),
     )
-    probe = tmp_path / "probe"
-    probe.write_text(
-        "#!/bin/sh\n"
-        "od -An -v -tx1 -N16 /dev/urandom; cat /proc/sys/kernel/random/boot_id\n"
-        "find /sys/class/net /etc/machine-id /var/lib/dbus 2>/dev/null | tr '\\n' ' '; echo\n"
-        "date +clock=%s\n"
-        "find / /tmp -xdev -name dirt | wc -l\n"
-        "cat /proc/sys/kernel/random/uuid | tee /dirt >/tmp/dirt\n"
-        "sleep 3; cmp /dirt /tmp/dirt && echo mine\n"
-    )
-    (tmp_path / "cache").mkdir()
+    return place, vm
 
+
+@pytest.mark.vm
+def test_two_restored_at_once_share_nothing(tmp_path: Path) -> None:
+    place, vm = real_vm(tmp_path)
+    probe = SuiteRun(name="probe", binary=ROOT / "tests/data/warm-probe")
+    (tmp_path / "cache").mkdir()
     late: dict[int, float] = {}
 
     def one(number: int, both: threading.Barrier) -> tuple[VmOutcome, list[str]]:
-        folder = tmp_path / str(number)
+        folder, nonce = tmp_path / str(number), f"{number}" * 32
         folder.mkdir()
-        nonce = f"{number}" * 32
-        plan = Plan(nonce=nonce, suites=(SuiteRun(name="probe", binary=probe),))
 
         def on_line(line: bytes) -> None:
             # Each is up while the other is: the first one's guest then sleeps for seconds.
@@ -404,7 +398,7 @@ def test_two_restored_at_once_share_nothing(tmp_path: Path) -> None:
 
         outcome = run_warm(
             vm,
-            plan,
+            Plan(nonce=nonce, suites=(probe,)),
             folder=folder,
             spawner=place.spawner,
             cache=tmp_path / "cache",
