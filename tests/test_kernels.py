@@ -23,12 +23,10 @@ from harness.matrix import Matrix, UnknownSeriesError, load_matrix
 from harness.progress import Progress
 from harness.run import Spawner
 from tests.fakearchive import VMLINUX, FakeArchive, bzimage, fill_disk, serve, small_disk
+from tests.smallmatrix import ONE_SUITE
 
 RELEASE = "6.12.9+deb12-amd64"
-MATRIX = """\
-default = "6.12"
-[mirrors]
-debian = "http://127.0.0.1:9"
+MATRIX = f"""{ONE_SUITE}
 [series."6.12"]
 suites = ["empty", "stable"]
 [series."6.1"]
@@ -36,13 +34,6 @@ suites = ["stable"]
 [suites.empty]
 mirror = "debian"
 buildroot = "stable"
-[suites.stable]
-mirror = "debian"
-buildroot = "stable"
-[buildroots.stable]
-mirror = "debian"
-compiler = "gcc-12"
-packages = ["make"]
 [profiles.debug]
 fragments = ["base", "debug"]
 [profiles.plain]

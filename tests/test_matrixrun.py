@@ -33,21 +33,12 @@ from harness.run import LeashError
 from harness.selection import NoTestError, narrow
 from harness.spec import Spec
 from tests.awaiting import wait_gone
+from tests.smallmatrix import ONE_SUITE
 from tests.test_cli import ROOT, descendants, run, wait_until
 
-MATRIX = """
-default = "6.12"
-[mirrors]
-debian = "http://deb.example/debian"
+MATRIX = f"""{ONE_SUITE}
 [series."6.12"]
 suites = ["stable"]
-[suites.stable]
-mirror = "debian"
-buildroot = "stable"
-[buildroots.stable]
-mirror = "debian"
-compiler = "gcc-12"
-packages = ["make"]
 [profiles.small]
 fragments = ["small"]
 [cells.good]
