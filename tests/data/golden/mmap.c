@@ -691,4 +691,73 @@ TEST_F(large, fast_gup)
 	close(pipes[1]);
 }
 
+FIXTURE(neighbours)
+{
+	struct layout layout;
+	struct source source;
+};
+
+/* The allocator halves blocks of 4 MiB: among so many there are two from one block. */
+#define HUGE_PAGES	8
+#define PAGES_IN_HUGE	(HUGE_PAGE_BYTES / PAGE_BYTES)
+
+/* Find two that follow each other, and make them the layout. Return: whether there are such. */
+static bool find_neighbours(FIXTURE_DATA(neighbours) *self)
+{
+	__u64 frames[HUGE_PAGES];
+	size_t i, j;
+
+	for (i = 0; i < HUGE_PAGES; i++)
+		frames[i] = page_frame(self->source.map + i * HUGE_PAGE_BYTES);
+	for (i = 0; i < HUGE_PAGES; i++) {
+		for (j = 0; j < HUGE_PAGES; j++) {
+			if (!frames[i] || frames[j] != frames[i] + PAGES_IN_HUGE)
+				continue;
+			self->layout.nr_runs = 2;
+			self->layout.runs[0] = (struct run){ i * PAGES_IN_HUGE, PAGES_IN_HUGE };
+			self->layout.runs[1] = (struct run){ j * PAGES_IN_HUGE, PAGES_IN_HUGE };
+			return true;
+		}
+	}
+	return false;
+}
+
+FIXTURE_SETUP(neighbours)
+{
+	self->layout.backing = HUGETLB;
+	self->layout.pages = HUGE_PAGES * PAGES_IN_HUGE;
+	if (source_open(_metadata, &self->source, &self->layout) && !find_neighbours(self))
+		SKIP(return, "no two huge pages are neighbours");
+}
+
+FIXTURE_TEARDOWN(neighbours)
+{
+	source_unmap(&self->source);
+	source_close_memfd(&self->source);
+}
+
+/*
+ * Guards: a huge page that is mapped where the buffer's pages are contiguous
+ * but not aligned for it
+ */
+TEST_F(neighbours, skewed)
+{
+	size_t pages = 2 * PAGES_IN_HUGE, bytes = pages * PAGE_BYTES, page;
+	int device = open_device(_metadata), dmabuf;
+	char *map = find_room(_metadata, bytes, 3);
+
+	dmabuf = export_source(device, &self->source);
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(map, mmap(map, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, dmabuf, 0));
+	for (page = 0; page < pages; page++) {
+		ASSERT_TRUE(page_is_stamped(map + page * PAGE_BYTES, SEED_SOURCE,
+					    layout_source_page(&self->layout, page))) {
+			TH_LOG("page %zu of the buffer", page);
+		}
+	}
+	munmap(map, bytes);
+	close(dmabuf);
+	close(device);
+}
+
 TEST_HARNESS_MAIN

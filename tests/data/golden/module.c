@@ -8,6 +8,7 @@
 #include "kselftest_harness.h"
 #include "udmabuf_test.h"
 
+#include <dirent.h>
 #include <pthread.h>
 #include <sys/syscall.h>
 
@@ -78,22 +79,59 @@ TEST_F(load, again)
 	check_call(_metadata, UDMABUF_DEVICE);
 }
 
-/* A misc device that every kernel with power management has. */
+/* Write "device_name=" and the name of some misc device. Return: whether there is one. */
+static bool take_name(char *parameter, size_t size)
+{
+	DIR *devices = opendir("/sys/class/misc");
+	struct dirent *entry = NULL;
+
+	while (devices && (entry = readdir(devices)) && entry->d_name[0] == '.')
+		;
+	if (entry)
+		snprintf(parameter, size, "device_name=%s", entry->d_name);
+	if (devices)
+		closedir(devices);
+	return entry;
+}
+
 /*
  * Guards: a name for the device that another one has, at which the kernel
  * prints a stack trace
  */
 TEST_F(load, name_taken)
 {
+	char parameter[300];
 	int error;
 
-	if (!exists("/sys/class/misc/cpu_dma_latency"))
+	if (!take_name(parameter, sizeof(parameter)))
 		SKIP(return, "no device whose name could be taken");
-	error = load(self->file, "device_name=cpu_dma_latency");
+	error = load(self->file, parameter);
 	/* 7.3 keeps EEXIST for modules that are loaded already, and says EBUSY here. */
 	EXPECT_TRUE(error == -EEXIST || error == -EBUSY);
 	EXPECT_FALSE(driver_is_udmabuf_iov());
 	EXPECT_FALSE(exists(DEBUGFS_FOLDER));
+}
+
+/*
+ * Guards: a parameter memlock that says another mode than it is in, or takes
+ * any word for one
+ */
+TEST_F(load, memlock)
+{
+	static const char * const modes[] = { "none", "iovecs", "all" };
+	char parameter[32], value[16];
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(modes); i++) {
+		snprintf(parameter, sizeof(parameter), "memlock=%s", modes[i]);
+		ASSERT_EQ(0, load(self->file, parameter));
+		ASSERT_TRUE(read_parameter("memlock", value));
+		EXPECT_STREQ(modes[i], value);
+		EXPECT_FALSE(write_parameter("memlock", "some"));
+		ASSERT_TRUE(read_parameter("memlock", value));
+		EXPECT_STREQ(modes[i], value);
+		ASSERT_EQ(0, unload());
+	}
 }
 
 /* Guards: a parameter device_name without effect */
