@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from harness.legible import legible, legible_line
 from harness.reportmodel import Detail, Group, ReportData
-from harness.spot import Spot, trimmed, without_variant
+from harness.spot import Spot, driver_spot, trimmed, without_variant
 
 # Of each kind and step (GitHub docs, "Workflow commands": limits of annotations).
 MOST = 10
@@ -37,7 +37,9 @@ def annotate(data: ReportData, *, specs: Mapping[str, Spot]) -> list[str]:
 def _not_run(data: ReportData) -> Iterator[str]:
     for cell in data.cells:
         if cell.result is None:
-            yield _command("error", f"{cell.name} could not be run", [cell.error], None)
+            # A new kernel that breaks the build is told on the line that it breaks.
+            spot = driver_spot([cell.error])
+            yield _command("error", f"{cell.name} could not be run", [cell.error], spot)
 
 
 def _failure(group: Group) -> str:

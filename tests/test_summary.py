@@ -85,6 +85,19 @@ def test_the_annotations(tmp_path: Path, golden: Golden) -> None:
     golden.check("summary/annotations.txt", "\n".join(lines) + "\n")
 
 
+def test_a_kernel_that_breaks_the_build_is_told_on_the_line(tmp_path: Path) -> None:
+    why = (
+        "udmabuf_iov does not build for 7.4.1-amd64 with gcc-16: /home/me/it/module/pin.c:12:9:"
+        " error: too few arguments to function 'pin_user_pages_remote'"
+    )
+    broken = replace(cell(tmp_path, None, name="sid"), error=why)
+    (line,) = annotate(data_of(tmp_path, broken), specs=SPECS)
+    told = (
+        "::error file=module/pin.c,line=12,title=sid could not be run::udmabuf_iov does not build"
+    )
+    assert line.startswith(told)
+
+
 def test_it_fits_whatever_happened(tmp_path: Path) -> None:
     tests = [
         TestResult(
