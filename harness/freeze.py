@@ -9,7 +9,7 @@ import shutil
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -174,7 +174,7 @@ def _boot_and_save(snapshot: Snapshot, config: VmConfig, place: Path, spawner: S
         connection, channel = watch.connection(control), watch.connection(results)
         if connection is None or channel is None:
             raise BootError(f"QEMU did not start: {watch.last_words()}")
-        with qmp.monitoring(connection) as monitor, channel:
+        with qmp.monitoring(connection, watch.clock) as monitor, channel:
             seconds = _get_ready(watch, channel, monitor, config)
             monitor.save(snapshot.file("state"))
             monitor.quit()
@@ -186,14 +186,18 @@ def _get_ready(
 ) -> float:
     """Wait until the guest says so; return how long it took."""
     limit = config.deadlines.boot * config.accelerator.slowness
-    channel.settimeout(limit)
-    try:
-        said = channel.recv(len(_READY))
-    except TimeoutError:
+    said = None
+    for seconds in watch.clock.slices(limit):
+        channel.settimeout(seconds)
+        with suppress(TimeoutError):
+            try:
+                said = channel.recv(len(_READY))
+            except ConnectionResetError:
+                said = b""
+            break
+    if said is None:
         why = f"not within {limit:.0f} s; {watch.last_words()}"
-        raise SnapshotError(f"the guest did not get ready: {why}") from None
-    except ConnectionResetError:
-        said = b""
+        raise SnapshotError(f"the guest did not get ready: {why}")
     if said != _READY:
         _, why = watch.gone(monitor)
         raise SnapshotError(f"the guest did not get ready: {why}")

@@ -8,14 +8,26 @@ for ever loses nothing, so that a hang of either kind is seen at the same time o
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 _PROC = Path("/proc")
 # Seconds for which one look at a VM's threads is good enough. A look takes a tenth of a
 # millisecond, and a VM that runs its tests says several hundred lines a second.
 _GRAIN = 0.05
+# But a VM that this host gives no CPU at all must end some day: wall time, for each second that the
+# VM may have. Several VMs on each core leave it a third or a fourth.
+CEILING = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """A point in time, in seconds: the VM's own, and of the wall."""
+
+    guest: float
+    wall: float
 
 
 class GuestClock:
@@ -56,6 +68,25 @@ class GuestClock:
         self._now += passed - min(max(lost / 1e9, 0.0), passed)
         self._seen, self._waited = wall, waited
         return self._now
+
+    def moment(self) -> Moment:
+        """Return this moment, to be patient from."""
+        return Moment(guest=self.now(), wall=self._wall())
+
+    def left(self, since: Moment, seconds: float) -> float:
+        """Return what is left of so many seconds of the VM's since a moment; 0 when none are.
+
+        None are left either when ten times as many have passed on the wall.
+        """
+        now = self.moment()
+        guest, wall = now.guest - since.guest, now.wall - since.wall
+        return max(0.0, min(seconds - guest, seconds * CEILING - wall))
+
+    def slices(self, seconds: float) -> Iterator[float]:
+        """Yield how long to wait next, wall time, until :meth:`left` says 0 from now."""
+        since = self.moment()
+        while left := self.left(since, seconds):
+            yield max(left, _GRAIN)
 
     def _read(self) -> dict[str, int]:
         """Return for each thread how long it has waited so far, ns."""

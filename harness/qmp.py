@@ -8,10 +8,11 @@ copies nothing and no number of VMs can change the file.
 """
 
 import asyncio
+import concurrent.futures
 import logging
 import socket
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,10 +21,11 @@ from qemu.qmp import EventListener, QMPClient, Runstate
 from qemu.qmp.error import QMPError
 
 from harness.errors import HarnessError
+from harness.guestclock import GuestClock
 
-# A few megabytes; seconds.
+# Seconds of the VM's time; not scaled by how slow the guest is, as QEMU itself is to do something.
+# For a few megabytes; and for what is left to read once QEMU has ended.
 _DEADLINE = 60.0
-# What is left to read once QEMU has ended; seconds.
 _FAREWELL = 5.0
 _IGNORE_SHARED = {"capability": "x-ignore-shared", "state": True}
 _EVENTS = {"capability": "events", "state": True}
@@ -42,8 +44,11 @@ class Monitor:
     All methods raise :class:`QmpError` when QEMU is gone, refuses or does not answer.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, connection: socket.socket) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, connection: socket.socket, clock: GuestClock
+    ) -> None:
         self._loop = loop
+        self._clock = clock
         self._client = QMPClient("harness")
         self._ends = EventListener("SHUTDOWN")
         self._client.register_listener(self._ends)
@@ -107,7 +112,8 @@ class Monitor:
         """Let go of the connection."""
         # QEMU may have gone first; that is for its watcher to say.
         with suppress(QmpError):
-            self._run(self._let_go(), _FAREWELL)
+            # Ours to do, not the VM's: on the wall.
+            self._run(self._let_go(), (_FAREWELL,))
 
     def _execute(self, command: str, arguments: dict[str, object]) -> None:
         self._do(self._client.execute(command, arguments))
@@ -122,16 +128,18 @@ class Monitor:
             finally:
                 job.close()
 
-        self._run(connected(), deadline)
+        self._run(connected(), self._clock.slices(deadline))
 
-    def _run(self, job: Coroutine[Any, Any, None], deadline: float) -> None:
-        """Run a job on the monitor's thread."""
+    def _run(self, job: Coroutine[Any, Any, None], patience: Iterable[float]) -> None:
+        """Run a job on the monitor's thread; wait for it so many seconds, and so many more."""
         future = asyncio.run_coroutine_threadsafe(job, self._loop)
         try:
-            future.result(deadline)
-        except TimeoutError:
+            for seconds in patience:
+                # Of an answer, None too is one.
+                if concurrent.futures.wait([future], seconds).done:
+                    return future.result()
             future.cancel()
-            raise QmpError(f"QEMU's monitor: no answer in {deadline:.0f} s") from None
+            raise QmpError("QEMU's monitor: no answer in time")
         except (QMPError, OSError, EOFError, AssertionError) as error:
             # qemu.qmp asserts that a QEMU that it has just greeted is still there.
             raise QmpError(f"QEMU's monitor: {error or type(error).__name__}") from error
@@ -171,33 +179,44 @@ class Monitor:
 
 
 @contextmanager
-def monitoring(connection: socket.socket) -> Iterator[Monitor]:
+def monitoring(connection: socket.socket, clock: GuestClock) -> Iterator[Monitor]:
     """Give a VM's monitor; its events are read by a thread of its own.
 
     Args:
         connection: QEMU's monitor, as QEMU connected it; closed afterwards.
+        clock: the VM's time.
     """
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="qmp")
     thread.start()
     try:
-        monitor = Monitor(loop, connection)
+        monitor = Monitor(loop, connection, clock)
         try:
             yield monitor
         finally:
             monitor.close()
     finally:
+        # What was not answered in time is not waited for any more.
+        asyncio.run_coroutine_threadsafe(_give_up(), loop).result()
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
         connection.close()
 
 
+async def _give_up() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=_FAREWELL)
+
+
 @contextmanager
-def monitored(connection: socket.socket | None) -> Iterator[Monitor | None]:
+def monitored(connection: socket.socket | None, clock: GuestClock) -> Iterator[Monitor | None]:
     """Do as :func:`monitoring` where there is a connection."""
     if connection is None:
         yield None
         return
-    with monitoring(connection) as monitor:
+    with monitoring(connection, clock) as monitor:
         yield monitor

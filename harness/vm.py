@@ -239,6 +239,6 @@ def boot_once(
                 nonce=plan.nonce,
                 on_line=on_line,
             )
-            with monitored(watch.connection(control)) as monitor:
+            with monitored(watch.connection(control), watch.clock) as monitor:
                 end = watch.to_the_end(listener, ktap, monitor=monitor)
         return VmOutcome(end=end, argv=argv, hung=watch.hung)

@@ -174,7 +174,7 @@ def _restore(
                 nonce=plan.nonce,
                 on_line=on_line,
             )
-            with monitored(watch.connection(control)) as monitor, ExitStack() as held:
+            with monitored(watch.connection(control), watch.clock) as monitor, ExitStack() as held:
                 try:
                     if monitor is not None:
                         monitor.load(snapshot.file("state"))

@@ -19,7 +19,7 @@ import pexpect
 from pexpect.fdpexpect import fdspawn
 from pexpect.spawnbase import SpawnBase
 
-from harness.guestclock import GuestClock
+from harness.guestclock import GuestClock, Moment
 from harness.interrogate import interrogate
 from harness.qmp import Monitor
 from harness.results import VmEnd, VmExit
@@ -48,7 +48,7 @@ class Deadlines:
     """How long a VM may take, in seconds, on a real machine under KVM.
 
     A watch multiplies them by how much slower its VM is, and does not count what the VM waits for a
-    CPU of this host (guestclock.py).
+    CPU of this host, up to ten times as long (guestclock.py).
 
     Attributes:
         boot: from start to the guest's hello.
@@ -93,6 +93,7 @@ class Watch:
         start: when the watch began, as of time.monotonic().
         boot_seconds: wall time from then to the guest's hello; None before it.
         hung: whether the VM was still there when it was given up.
+        clock: the VM's time.
     """
 
     def __init__(
@@ -114,8 +115,8 @@ class Watch:
         self._deadlines = deadlines
         self._slowness = slowness
         self._boot = deadlines.boot * slowness if boot is None else boot
-        self._clock = GuestClock()
-        self._begun = self._clock.now()
+        self.clock = GuestClock()
+        self._begun = self.clock.moment()
         self._console = console
         self._chatter = chatter
         self._hello = f"@{nonce} hello ".encode()
@@ -149,18 +150,22 @@ class Watch:
         self.hung = self._process.poll() is None
         if monitor is None or not self.hung:
             return end
-        answered = interrogate(monitor, self._console, slowness=self._slowness)
+        answered = interrogate(monitor, self._console, slowness=self._slowness, clock=self.clock)
         return replace(end, answered=answered)
 
     @contextmanager
     def standing_by(self) -> Iterator[None]:
         """Not count the time spent in here: the VM is ready, and somebody else's turn it is."""
-        wall, guest = time.monotonic(), self._clock.now()
+        before = self.clock.moment()
         try:
             yield
         finally:
-            self.start += time.monotonic() - wall
-            self._begun += self._clock.now() - guest
+            now = self.clock.moment()
+            wall = now.wall - before.wall
+            self.start += wall
+            self._begun = Moment(
+                guest=self._begun.guest + now.guest - before.guest, wall=self._begun.wall + wall
+            )
 
     def connection(self, listener: socket.socket) -> socket.socket | None:
         """Return QEMU's connection, which is at its end if QEMU is; None when time was up."""
@@ -169,7 +174,7 @@ class Watch:
                 return None
         connection, _ = listener.accept()
         if pid := _peer(connection):
-            self._clock.follow(pid)
+            self.clock.follow(pid)
         return connection
 
     def _to_the_end(
@@ -223,7 +228,7 @@ class Watch:
         return bool(ready)
 
     def _line(self, line: bytes) -> None:
-        self._heard = self._clock.now()
+        self._heard = self.clock.moment()
         self._said += len(line)
         if self.boot_seconds is None and self._hello in line:
             self.boot_seconds = time.monotonic() - self.start
@@ -237,35 +242,33 @@ class Watch:
         self._ended = self._ended or self._end in line
         self._on_line(line)
 
-    def _limits(self) -> list[tuple[float, VmExit, str]]:
-        """When which patience ends: time, class, and words for it."""
+    def _limits(self) -> list[tuple[Moment, float, VmExit, str]]:
+        """What patience there is: since when, how many seconds, class, and words for its end."""
         if self.boot_seconds is None:
             words = f"no userspace within {self._boot:.0f} s"
-            return [(self._begun + self._boot, VmExit.NEVER_BOOTED, words)]
+            return [(self._begun, self._boot, VmExit.NEVER_BOOTED, words)]
         silence = (self._deadlines.silence + self._longer) * self._slowness
         total = self._deadlines.total * self._slowness
         return [
-            (self._hailed + total, VmExit.DEADLINE, f"not done {total:.0f} s after it was booted"),
-            (self._heard + silence, VmExit.SILENT, f"no result for {silence:.0f} s"),
+            (self._hailed, total, VmExit.DEADLINE, f"not done {total:.0f} s after it was booted"),
+            (self._heard, silence, VmExit.SILENT, f"no result for {silence:.0f} s"),
         ]
 
     def _patience(self) -> float:
         """Seconds until the next limit could be reached."""
-        return max(0.0, min(limit for limit, _, _ in self._limits()) - self._clock.now())
+        return min(self.clock.left(since, seconds) for since, seconds, _, _ in self._limits())
 
     def _out_of_patience(self) -> tuple[VmExit, str] | None:
         """Which limit has been reached, if any."""
-        now = self._clock.now()
-        for limit, exit_, words in self._limits():
-            if now >= limit:
+        for since, seconds, exit_, words in self._limits():
+            if self.clock.left(since, seconds) == 0:
                 return exit_, f"{words}; {self.last_words()}"
         return None
 
     def gone(self, monitor: Monitor | None) -> tuple[VmExit, str]:
         """Classify a VM whose results channel has closed: class, and detail."""
-        try:
-            status = self._process.wait(timeout=self._deadlines.power_off * self._slowness)
-        except subprocess.TimeoutExpired:
+        status = self._powered_off()
+        if status is None:
             words = "the results channel closed, but the VM did not power off"
             return VmExit.SILENT, f"{words}; {self.last_words()}"
         panic = self._panic()
@@ -277,6 +280,13 @@ class Watch:
         if self.boot_seconds is None:
             return VmExit.NEVER_BOOTED, f"never reached userspace: {panic or words}"
         return (VmExit.LOST, words) if panic is None else (VmExit.PANIC, panic)
+
+    def _powered_off(self) -> int | None:
+        """Wait for the process, and return its status; None when it does not end."""
+        for seconds in self.clock.slices(self._deadlines.power_off * self._slowness):
+            with suppress(subprocess.TimeoutExpired):
+                return self._process.wait(timeout=seconds)
+        return self._process.poll()
 
     def _panic(self) -> str | None:
         with self._console.open("rb") as file:

@@ -75,6 +75,35 @@ def test_the_vm_is_not_looked_at_for_every_line_it_says(host: Host) -> None:
     assert looks == pytest.approx([100, 100.06, 100.06, 100.12])
 
 
+def test_patience_is_the_vm_s_own_up_to_ten_times_as_long(host: Host) -> None:
+    host.waited(t7=0)
+    host.clock.follow(7)
+    since = host.clock.moment()
+    host.time += 6
+    assert host.clock.left(since, 10) == pytest.approx(4)
+    # Nothing is left for it of this host's CPUs.
+    for second in range(1, 94):
+        host.time += 1
+        host.waited(t7=second)
+    assert host.clock.left(since, 10) == pytest.approx(1)
+    host.time += 1
+    host.waited(t7=94)
+    assert host.clock.left(since, 10) == 0
+
+
+def test_waiting_in_slices_ends(host: Host) -> None:
+    host.waited(t7=0)
+    host.clock.follow(7)
+    waits = []
+    for wait in host.clock.slices(1):
+        waits.append(wait)
+        host.time += wait
+        host.waited(t7=sum(waits) / 2)
+    assert waits[0] == 1
+    assert sum(waits) == pytest.approx(2, abs=0.2)
+    assert min(waits) >= 0.05, "it does not spin"
+
+
 def test_a_real_process_that_has_to_share_its_cpu() -> None:
     """Three that loop on one CPU: each of them has two thirds of the time taken away."""
     (cpu, *_) = os.sched_getaffinity(0)

@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0
 """The VM layer, against a fake vng that replays what VMs do."""
 
+import json
 import os
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from harness import watch
+from harness import guestclock, watch
 from harness.accel import Accelerator
 from harness.answers import ASKED
 from harness.guestclock import GuestClock
 from harness.guestroot import GuestRootError, Load, Plan, SuiteRun
+from harness.interrogate import interrogate
 from harness.kernel import Kernel
 from harness.listener import BootError
+from harness.qmp import Monitor, QmpError, monitoring
 from harness.results import VmEnd, VmExit
 from harness.run import Spawner
 from harness.vm import VmConfig, VmOutcome, run_vm, vng_argv
@@ -215,6 +220,63 @@ def test_patience_is_the_vm_s_time_and_not_the_wall_s(
     monkeypatch.setattr(watch, "GuestClock", partial(Leaping, leap))
     end = replay("slow", tmp_path, Deadlines(boot=10**6, silence=900, total=10**6))
     assert end.exit is exit_
+
+
+class Standing(GuestClock):
+    """Of a VM that gets no CPU."""
+
+    def now(self) -> float:
+        return 0.0
+
+
+def test_a_vm_that_gets_no_cpu_ends_some_day(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(watch, "GuestClock", Standing)
+    monkeypatch.setattr(guestclock, "CEILING", 0.005)
+    end = replay("silent", tmp_path, Deadlines(boot=10**5, silence=100, total=10**5))
+    assert (end.exit, end.detail[:20]) == (VmExit.SILENT, "no result for 100 s;")
+
+
+def test_powering_off_takes_the_vm_s_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(watch, "GuestClock", Standing)
+    monkeypatch.setattr(guestclock, "CEILING", 1e9)
+    end = replay("lingers", tmp_path, Deadlines(boot=9, silence=9, total=9, power_off=0.01))
+    assert end.exit is VmExit.CLEAN
+
+
+def test_answers_take_the_vm_s_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def stopped(monitor: Monitor, console: Path, *, slowness: float, clock: GuestClock) -> object:
+        assert clock.now() > 0
+        return interrogate(monitor, console, slowness=slowness, clock=Standing())
+
+    monkeypatch.setattr(watch, "interrogate", stopped)
+    monkeypatch.setattr(guestclock, "CEILING", 1e9)
+    deadlines = Deadlines(boot=30, silence=0.5, total=60)
+    end = replay("silent", tmp_path, deadlines, FAKE_KERNEL="late")
+    assert (end.exit, end.answered) == (VmExit.SILENT, True)
+
+
+def test_the_monitor_takes_the_vm_s_time() -> None:
+    ours, qemus = socket.socketpair()
+    clock = Leaping(0)
+    with ThreadPoolExecutor(1) as pool, qemus, monitoring(ours, clock) as monitor:
+        pool.submit(answer, qemus)
+        monitor.nmi()
+        clock.follow(os.getpid())
+        clock._leap = 1000
+        with pytest.raises(QmpError, match="no answer in time"):
+            monitor.nmi()
+        clock._leap = 0
+
+
+def answer(qemu: socket.socket) -> None:
+    """Be the monitor of a QEMU that does all it is told."""
+    qemu.sendall(b'{"QMP": {"version": {}, "capabilities": []}}\r\n')
+    while told := qemu.recv(4096):
+        message = json.loads(told)
+        reply = {"return": {}} | {key: message[key] for key in ("id",) if key in message}
+        qemu.sendall(json.dumps(reply).encode() + b"\r\n")
 
 
 def test_before_hello_patience_is_what_this_host_needs(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ from harness.snapshot import Snapshot, load_snapshot
 from harness.vm import VmConfig, VmOutcome
 from harness.warm import run_warm
 from harness.watch import Deadlines, Watch
-from tests.test_vm import FAKEBIN, GENEROUS, NONCE, TCG, config
+from tests.test_vm import FAKEBIN, GENEROUS, NONCE, TCG, Standing, config
 
 WARM = FAKEBIN / "warm"
 ROOT = Path(__file__).parent.parent
@@ -336,6 +336,13 @@ def test_a_new_snapshot_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     run(tmp_path, vm=config(cmdline=("transparent_hugepage=never",)))
     assert not old.folder.exists()
     assert the_snapshot(tmp_path).token != old.token
+
+
+def test_getting_ready_takes_the_vm_s_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("harness.watch.GuestClock", Standing)
+    monkeypatch.setattr("harness.guestclock.CEILING", 1e9)
+    outcome = run(tmp_path, fault="slow", vm=config(Deadlines(boot=0.01, silence=9, total=9)))
+    assert (outcome.end.exit, outcome.notes) == (VmExit.CLEAN, ())
 
 
 def test_a_failed_snapshot_says_why_and_keeps_its_console(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """The monitor of a QEMU that is fake, and the console of its kernel.
 
-$FAKE_KERNEL says how the kernel takes a SysRq on its console: it "answers" (the default), is "deaf"
-but for an NMI, or is "dead".
+$FAKE_KERNEL says how the kernel takes a SysRq on its console: it "answers" (the default), is "late"
+with it, is "deaf" but for an NMI, or is "dead".
 """
 
 import json
@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -104,7 +105,7 @@ class Monitor:
             self.runs = subprocess.getoutput(uri) == "state"
         elif command == "chardev-change":
             self._console = connected(arguments["backend"]["data"]["addr"]["data"]["path"])
-        elif command == "chardev-send-break" and KERNEL == "answers":
+        elif command == "chardev-send-break" and KERNEL in ("answers", "late"):
             assert self._console
             threading.Thread(target=self._answer, args=(self._console,), daemon=True).start()
         elif command == "inject-nmi" and KERNEL != "dead":
@@ -114,6 +115,8 @@ class Monitor:
 
     def _answer(self, console: socket.socket) -> None:
         key = console.recv(1)
+        if KERNEL == "late" and key == b"9":
+            time.sleep(1.5)
         console.sendall(ANSWERS.get(key, b""))
 
 
