@@ -2,8 +2,8 @@
 """Temporary folders that do not outlive the harness for long, even if it is killed.
 
 They are in TMPDIR, not in the cache: the path of a Unix socket has room for 107 bytes. Each holds a
-file that its process has locked with flock(2), which the kernel undoes however the process ends; a
-folder whose lock is free is removed by the next harness.
+file that says whose it is and that its process has locked with flock(2), which the kernel undoes
+however the process ends; a folder whose lock is free is removed by the next harness.
 """
 
 import fcntl
@@ -17,6 +17,8 @@ from pathlib import Path
 
 _PREFIX = "harness-"
 _LOCK = ".lock"
+# In the lock's file: others may call their folders so, too, and lock something in them.
+_OURS = b"a scratch folder of udmabuf_iov's harness; whose lock is free is of no use\n"
 
 
 @contextmanager
@@ -33,6 +35,7 @@ def scratch_folder() -> Iterator[Path]:
         lock = os.open(folder / f"{_LOCK}.new", os.O_CREAT | os.O_RDWR, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
+            os.write(lock, _OURS)
             (folder / f"{_LOCK}.new").rename(folder / _LOCK)
             yield folder
         finally:
@@ -55,8 +58,9 @@ def sweep(parent: Path) -> None:
 def _remove_dead(folder: Path) -> None:
     lock = os.open(folder / _LOCK, os.O_RDWR | os.O_NOFOLLOW)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder)
+        if os.read(lock, len(_OURS) + 1) == _OURS:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)
     finally:
         os.close(lock)
 

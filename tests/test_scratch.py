@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import scratch
 from harness.scratch import scratch_folder, sweep
 
 HOLD = """
@@ -37,6 +38,7 @@ def test_gone_on_leaving_also_by_an_error(parent: Path) -> None:
 
 def test_what_a_killed_harness_leaves_is_removed_and_nothing_else(parent: Path) -> None:
     (parent / "harness-of-mine").mkdir()
+    (parent / "harness-of-mine/.lock").touch()
     with subprocess.Popen(
         [sys.executable, "-c", HOLD], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as holder:
@@ -53,6 +55,6 @@ def test_what_a_killed_harness_leaves_is_removed_and_nothing_else(parent: Path) 
 def test_the_first_folder_of_a_process_sweeps(parent: Path) -> None:
     dead = parent / "harness-dead"
     dead.mkdir()
-    (dead / ".lock").touch()
+    (dead / ".lock").write_bytes(scratch._OURS)
     with scratch_folder() as folder:
         assert list(parent.iterdir()) == [folder]
