@@ -7,6 +7,7 @@ whenever it is asked to; a thread turns that into files that gdb's script reads.
 
 import shlex
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -101,7 +102,8 @@ def take(told: list[str], folder: Path, *, whole: bool) -> None:
     commands = [line for line in told if line.startswith("add-symbol-file ")]
     kallsyms = folder / "kallsyms"
     if not whole:
-        with suppress(ValueError):
+        # No symbols, or such as no kernel has: gdb is not told of them, and of later ones it is.
+        with suppress(ValueError, struct.error):
             # Told once: those of the kernel do not change.
             kallsyms.write_bytes(symbol_file(line for line in told if line not in commands))
         if kallsyms.exists():

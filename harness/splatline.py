@@ -248,12 +248,6 @@ def _returns(line: str) -> Iterator[int]:
         at = line.find("\r", at + 1)
 
 
-def function_at(text: str) -> str:
-    """Return the function that a line of a stack trace, or of the registers, names, or ""."""
-    found = _SORTED.match(text.strip(_BLANKS))
-    return _sort(found)[1] if found else ""
-
-
 def plain_name(function: str) -> str:
     """Return the function's name as in the source: foo.isra.0 and foo.llvm.123 are foo."""
     return function.lstrip(".").partition(".")[0] if "." in function else function

@@ -111,6 +111,13 @@ def test_what_the_guest_tells_is_what_gdb_is_told(
     assert script.index("file /boot/vmlinux") < script.index("target remote 127.0.0.1:1234")
 
 
+@pytest.mark.parametrize("nonsense", ["nonsense T a", "f" * 17 + " T _stext", "0 T"])
+def test_symbols_that_make_no_sense_are_no_end(nonsense: str, tmp_path: Path) -> None:
+    """gdb is told of the modules all the same."""
+    debugger.take([nonsense, MODULE], tmp_path, whole=False)
+    assert (tmp_path / "told").read_text() == f"{MODULE}\n"
+
+
 def test_a_guest_that_never_comes(tmp_path: Path) -> None:
     (tmp_path / "vmlinuz").write_bytes(b"MZ")
     with debugging(tmp_path, vmlinux=tmp_path / "vmlinuz", port=1):

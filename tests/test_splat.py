@@ -286,7 +286,8 @@ def test_what_a_splat_says_of_task_taint_and_frames() -> None:
     ],
 )
 def test_frames(line: str, function: str | None) -> None:
-    assert splatline.function_at(line) == (function or "")
+    (message,) = splatline.messages(line, 0)
+    assert message.function == (function or "")
 
 
 def test_a_long_quiet_console_costs_no_memory_and_no_parsing(
