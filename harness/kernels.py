@@ -33,6 +33,7 @@ from harness.matrix import Matrix, Series, UnknownProfileError
 from harness.ownkernels import OwnKernels, split_profile
 from harness.progress import Phase, Progress
 from harness.run import Spawner
+from harness.version import KernelVersion
 
 # The profile of a tree that is named without one.
 _PLAIN = "plain"
@@ -212,13 +213,19 @@ class KernelStore:
     def source_files(self, name: str, paths: Sequence[str]) -> Path:
         """Return a folder with files of a series' source tree, at their places in it.
 
+        Of a suite's newest kernel, of the series of that which is cached.
+
         Raises:
             UnknownSeriesError: not in the matrix.
             HarnessError: as :func:`fetch_source_files`.
         """
         base, _, _ = name.partition("+")
+        series = self._matrix.packaged(base)
+        if series.newest and (kernel := self._cached(base)) is not None:
+            # The source of what is there, even if the matrix does not know its series.
+            series = replace(series, name=KernelVersion.parse(kernel.release).series, newest=False)
         return fetch_source_files(
-            self._matrix.find(base),
+            series,
             paths,
             cache=self._cache,
             spawner=self._spawner,

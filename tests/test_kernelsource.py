@@ -40,6 +40,14 @@ def test_only_the_files_and_once(lab: Lab) -> None:
     assert not list(lab.cache.glob("apt/*/debs/*.deb"))
 
 
+def test_a_suites_newest_kernel_has_the_source_of_its_series(lab: Lab) -> None:
+    source_package(lab, *FILES)
+    store = lab.store()
+    assert store.get("stable").release.startswith("6.12.")
+    folder = store.source_files("stable", FILES)
+    assert (folder / FILES[0]).read_text() == FILES[0]
+
+
 def test_no_such_package_or_file(lab: Lab) -> None:
     with pytest.raises(ArchiveError, match=r"no linux-source-6\.12 in empty, stable"):
         lab.store().source_files("6.12", FILES)
