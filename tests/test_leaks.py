@@ -63,6 +63,27 @@ def test_a_leak_is_charged_to_the_test_whose_process_it_was(
     assert "\\n\\t%s`$" in found.splat.text
 
 
+@pytest.mark.parametrize(
+    ("pid", "comm", "test"),
+    [
+        (32001, "ioctl", "ioctl:a.one"),
+        (32700, "ioctl", "ioctl:a.two"),
+        (310, "mmap", "mmap:a.one"),
+        # What has another name is taken for the latest.
+        (401, "helper", "sg:a.one"),
+        (32700, "helper", "longer_than_a_name:a.one"),
+        (501, "longer_than_a_n", "longer_than_a_name:a.one"),
+    ],
+)
+def test_the_numbers_of_processes_may_begin_anew(
+    pid: int, comm: str, test: str, tmp_path: Path
+) -> None:
+    journal = "32000 ioctl:a.one\n32600 ioctl:a.two\n300 mmap:a.one\n400 sg:a.one\n"
+    journal += "500 longer_than_a_name:a.one\n"
+    (found,) = tell(tmp_path, leak(pid, "f+0x1/0x2", comm), journal)
+    assert found.test == test
+
+
 @pytest.mark.parametrize("comm", ["kworker/0:1", "kthreadd", "insmod"])
 def test_what_is_no_test_s_counts_if_it_is_our_module_s(comm: str, tmp_path: Path) -> None:
     pid = 99 if comm == "insmod" else 200
