@@ -31,6 +31,8 @@ _ORDER = list(Status)
 _KERNEL = "KERNEL: "
 # And what the guest could not watch, so that nothing is known of it.
 _UNWATCHED = "UNWATCHED: "
+# How a test says that it has allocations fail.
+_FAULTS = ":FAULTS: "
 _NO_LEAKS = f"{_UNWATCHED}memory leaks: kmemleak was not asked before the VM ended"
 
 # Lines kept of a test's own output, from its start and from its end, and characters of each: the
@@ -178,7 +180,8 @@ def _reported(id_: str, tests: list[ktap.Test]) -> TestResult:
 def _complaints(test: ktap.Test) -> list[str]:
     """Return what the guest found in the kernel's log: warnings and worse that mean something."""
     said = (line.removeprefix(_KERNEL) for line in test.lines if line.startswith(_KERNEL))
-    return [message for message in said if not benign(message)]
+    injected = any(_FAULTS in line for line in test.lines)
+    return [message for message in said if not benign(message, injected=injected)]
 
 
 def _reason(test: ktap.Test) -> str:

@@ -72,6 +72,7 @@ class Table:
     refinements: tuple[Refinement, ...]
     ignore: re.Pattern[str]
     benign: re.Pattern[str]
+    injected: re.Pattern[str]
     skip: Mapping[str, str]
     hints: Mapping[str, tuple[int, ...]]
     _skips: dict[tuple[str, ...], "_Names"] = field(default_factory=dict)
@@ -94,9 +95,16 @@ class Table:
                     break
         return None
 
-    def harmless(self, text: str) -> bool:
-        """Tell whether a message of level warning or worse says nothing bad ([benign])."""
+    def harmless(self, text: str, *, injected: bool = False) -> bool:
+        """Tell whether a message of level warning or worse says nothing bad ([benign]).
+
+        Args:
+            text: the message.
+            injected: allocations failed on purpose when it came.
+        """
         found = self.benign.match(text)
+        if found is None and injected:
+            found = self.injected.match(text)
         return found is not None and self.find(text[found.end() :]) is None
 
     def refine(self, texts: Sequence[str]) -> Refinement | None:
@@ -180,6 +188,10 @@ def _one_of(patterns: Iterable[str]) -> str:
     return "(?:" + "|".join(patterns) + ")"
 
 
+def _message(patterns: Iterable[str]) -> re.Pattern[str]:
+    return re.compile(rf"(?:<[0-9]>)?(?={_one_of(patterns)})")
+
+
 def _wording(entry: dict[str, Any]) -> Wording:
     return Wording(
         **{
@@ -206,7 +218,8 @@ def table() -> Table:
             for entry in data["refine"]
         ),
         ignore=re.compile("|".join(data["ignore"]["match"])),
-        benign=re.compile(r"(?:<[0-9]>)?(?=" + _one_of(data["benign"]["match"]) + ")"),
+        benign=_message(data["benign"]["match"]),
+        injected=_message(data["benign"]["injected"]),
         skip={
             **{name: _one_of(patterns) for name, patterns in data["skip"].items()},
             "@gate": _one_of(data["entry"]["gate"]),

@@ -522,6 +522,18 @@ def test_a_kernel_message_is_dirt_unless_it_is_benign(message: str, status: Stat
     assert (message in two.reason) == (status is Status.DIRTY)
 
 
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [("# fault.c:62:a.one:FAULTS: on purpose\n", Status.PASS), ("", Status.DIRTY)],
+)
+def test_a_checker_that_gave_up_is_excused_where_faults_are_injected(
+    said: str, status: Status
+) -> None:
+    words = "DMA-API: cacheline tracking ENOMEM, dma-debug disabled"
+    output = f"TAP version 13\n1..1\n{said}# KERNEL: <4>{words}\nok 1 a.one\n"
+    assert verdicts(stream(("mmap", output, 0)))["mmap:a.one"] is status
+
+
 @pytest.mark.parametrize(("said", "kept"), [(60, 60), (61, 61), (62, 61)])
 def test_lines_are_left_out_of_what_is_too_long(said: int, kept: int) -> None:
     words = "".join(f"# m.c:{at}:two:{'x' * 400}\n" for at in range(said))
