@@ -80,8 +80,8 @@ class Death:
         words: one phrase.
         test: that was running; None when none was.
         status: of that test.
-        hang: where the kernel said that it hung, one phrase; "" when it did not say.
-        lines: the same, with stacks.
+        hang: what the kernel said that hangs, one phrase; "" when it named nothing.
+        lines: all that it said, with stacks.
     """
 
     words: str
@@ -167,4 +167,5 @@ def _asked(death: Death, evidence: Evidence) -> Death:
     suite = (death.test or "").partition(":")[0]
     answers = evidence.answers.about(suite)
     where = f"vm-{evidence.number}/console.log:{answers.line}: asked where it hangs, it said:"
-    return replace(death, hang=answers.words, lines=(where, *answers.lines))
+    hang = answers.words if answers.stacks else ""
+    return replace(death, hang=hang, lines=(where, *answers.lines))

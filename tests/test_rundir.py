@@ -394,6 +394,13 @@ def test_where_no_test_hung_the_vm_says_where(run: Path) -> None:
         assert "  hang_stuck+0x41/0x60 [hang]" in end.lines
 
 
+def test_a_kernel_that_names_nothing_is_no_reason(run: Path) -> None:
+    idle = (Path(__file__).parent / "data/answers/idle.log").read_text()
+    one, _ = hung(run, HUNG, idle).tests
+    assert one.reason == "the VM died in mmap:a.one (silent: no result for 18 s)"
+    assert one.lines[1] == "no task is blocked in the kernel, and every CPU is idle"
+
+
 def test_answers_are_decoded(run: Path) -> None:
     hung(run, HUNG, BLOCKED)
     one, _ = rejudge(run, lambda text: text.replace("[hang]", "[hang] (hang.c:7)")).tests
