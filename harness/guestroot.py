@@ -17,6 +17,7 @@ from harness.run import Spawner
 _SCRIPT = Path(__file__).parent / "guest" / "run-tests"
 _LEAKS = _SCRIPT.with_name("leaks")
 _COUNTERS = _SCRIPT.with_name("counters")
+PORTS = _SCRIPT.with_name("ports")
 # virtme-ng's init mounts or overlays these and gives up where one is missing.
 _FOLDERS = (
     *("bin", "dev", "etc", "home", "lib", "mnt", "opt", "proc", "root", "run", "srv", "sys"),
@@ -101,6 +102,7 @@ def payload(plan: Plan, *, tools: Path, spawner: Spawner) -> tuple[tuple[str, Pa
         ("run-tests", _SCRIPT),
         ("leaks", _LEAKS),
         ("counters", _COUNTERS),
+        ("ports", PORTS),
         ("speed", guest_tool("speed", folder=tools, spawner=spawner)),
         *((load.ko.name, load.ko) for load in plan.loads),
         *((f"suites/{suite.name}", suite.binary) for suite in plan.suites),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.guestmodules import module_files, unpacked
-from harness.guestroot import GuestRootError, find_busybox
+from harness.guestroot import PORTS, GuestRootError, find_busybox
 from harness.kernel import Kernel
 from harness.run import Spawner
 
@@ -68,6 +68,7 @@ def make_initramfs(kernel: Kernel, *, reseed: Path, spawner: Spawner) -> bytes:
             Entry(name="dev/console", mode=stat.S_IFCHR | 0o600, device=(5, 1)),
             Entry(name="init", mode=stat.S_IFREG | 0o755, data=_INIT.read_bytes()),
             Entry(name="snapshot/reseed", mode=stat.S_IFREG | 0o755, data=reseed.read_bytes()),
+            Entry(name="snapshot/ports", mode=stat.S_IFREG | 0o644, data=PORTS.read_bytes()),
             Entry(
                 name="snapshot/modules",
                 mode=stat.S_IFREG | 0o644,

@@ -14,6 +14,7 @@ import jinja2
 from harness import runner
 from harness.debugger import debugging, gdb_line
 from harness.errors import HarnessError
+from harness.guestmodules import kernel_loads
 from harness.guestroot import Load, Plan, SuiteRun, make_guest_root
 from harness.place import Place
 from harness.scratch import scratch_folder
@@ -92,10 +93,15 @@ def _fill(root: Path, place: Place, ready: runner.Ingredients, gdb: Path | None)
         gdb: the folder of gdb's files; None without gdb.
     """
     modules = (ready.driver.ko, *(one.ko for one in ready.helpers))
+    suites = ready.selftests.suites
+    wanted = dict.fromkeys(word for one in suites for word in one.kernel_modules)
     plan = Plan(
         nonce="0",
-        loads=tuple(Load(ko=ko) for ko in modules),
-        suites=tuple(SuiteRun(name=one.name, binary=one.binary) for one in ready.selftests.suites),
+        loads=(
+            *kernel_loads(ready.kernel, tuple(wanted), cache=place.cache),
+            *(Load(ko=ko) for ko in modules),
+        ),
+        suites=tuple(SuiteRun(name=one.name, binary=one.binary) for one in suites),
     )
     tools = place.cache / "guest-tools"
     make_guest_root(root, kernel=ready.kernel, plan=plan, spawner=place.spawner, tools=tools)

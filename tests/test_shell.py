@@ -147,6 +147,10 @@ def test_a_session() -> None:
         child.sendline("ioctl -r device.numbers")
         child.expect(r"ok 1 device\.numbers\r+\n")
         child.expect("guest# ")
+        # What suites want of the kernel's own is there, too.
+        child.sendline("grep -c ^vgem /proc/modules")
+        child.expect(r"\n1\r+\n")
+        child.expect("guest# ")
         child.sendline("symbols")
         child.expect(r"add-symbol-file (\S+)/udmabuf_iov\.ko 0x[0-9a-f]{16} -s \.data 0x")
         child.expect("guest# ")
