@@ -29,7 +29,8 @@ _REACH = (
     "etc/ssl/certs/ca-certificates.crt",
     "etc/apt/sources.list.d/debian.sources",
 )
-_DEADLINE = 4 * 3600.0
+# Seconds: no command of a job takes as long at home, however busy that is.
+DEADLINE = 4 * 3600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +110,7 @@ def bare_root(folder: Path, spawner: Spawner) -> BuildRoot:
     )
     argv = ("mmdebstrap", "--quiet", "--variant=apt", f"--keyring={DEBIAN_KEYRING}", *aptopts)
     spawner.run(
-        (*argv, f"--include={','.join(_BARE)}", spec.suite, folder, spec.mirror), deadline=_DEADLINE
+        (*argv, f"--include={','.join(_BARE)}", spec.suite, folder, spec.mirror), deadline=DEADLINE
     )
     for name in _REACH:
         source = Path("/") / name
@@ -181,4 +182,4 @@ class Runner:
             *("bash", "-eo", "pipefail", "-c", command),
         )
         argv = self.root.command(words, visible=[Path("/sys")])
-        return self.spawner.run(argv, deadline=_DEADLINE, check=False)
+        return self.spawner.run(argv, deadline=DEADLINE, check=False)

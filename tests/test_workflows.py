@@ -19,7 +19,7 @@ from harness.cache import remove_tree
 from harness.canary import load_canaries
 from harness.cli import _child_environment
 from harness.run import Spawner
-from tests.rehearsal import Job, Runner, bare_root, fill, read
+from tests.rehearsal import DEADLINE, Job, Runner, bare_root, fill, read
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -217,6 +217,8 @@ def spawner() -> Spawner:
 
 
 @pytest.mark.rehearsal
+# Each command has its own; that of all tests is for those that take seconds.
+@pytest.mark.timeout(2 * DEADLINE)
 @each_job
 def test_a_job_runs_from_a_bare_root(
     path: Path, job: Job, pristine: BuildRoot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
