@@ -25,6 +25,7 @@ from harness.manifest import Manifest, VmRun, save_manifest, vm_folder
 from harness.results import VmEnd, VmExit
 from harness.run import Leash, LeashError
 from harness.rundir import CONSOLE, RESULTS, blames_of
+from harness.turns import Turn, Turns
 from harness.vm import VmConfig, VmOutcome
 
 # VMs that a run may take beyond one a lane. A driver that breaks in every test would take hundreds,
@@ -87,16 +88,16 @@ class Session:
         self._lock = threading.Lock()
 
     def run(self, lanes: Sequence[Lane], *, jobs: int) -> Manifest:
-        """Run all lanes, at most ``jobs`` at a time, and return the manifest.
+        """Run all lanes, at most ``jobs`` at a time and in this order, and return the manifest.
 
         The VM of one more gets ready meanwhile.
 
         Raises:
             HarnessError: the harness could not go on with a lane (disk full, no QEMU).
         """
-        turn = threading.Semaphore(jobs)
+        turns = Turns(jobs, len(lanes))
         with ThreadPoolExecutor(jobs + 1) as pool:
-            futures = [pool.submit(self._lane, lane, turn) for lane in lanes]
+            futures = [pool.submit(self._lane, *each, turns) for each in enumerate(lanes)]
             # Ctrl-C reaches this thread alone, and the pool waits for the others.
             with self._all_or_none():
                 wait(futures, return_when=FIRST_EXCEPTION)
@@ -115,19 +116,26 @@ class Session:
             self._leash.pull()
             raise
 
-    def _lane(self, lane: Lane, turn: threading.Semaphore) -> None:
-        left = [id_ for suite in lane.suites for id_ in suite.full_ids]
+    def _lane(self, number: int, lane: Lane, turns: Turns) -> None:
         with self._all_or_none():
-            idle = 0
-            while left and not self._leash.pulled:
-                number, end, done = self._vm(lane, left, turn)
-                rest = [id_ for id_ in left if id_ not in done]
-                idle = idle + 1 if len(rest) == len(left) else 0
-                # One that did not boot was tried twice (vm.py); the same suites would do the same.
-                hopeless = end.exit in (VmExit.CLEAN, VmExit.NEVER_BOOTED) or idle > 1
-                if (idle and hopeless) or (rest and not self._one_more(number)):
-                    return
-                left = rest
+            try:
+                self._vms(lane, Turn(turns, number))
+            finally:
+                turns.leave(number)
+
+    def _vms(self, lane: Lane, turn: Turn) -> None:
+        """Run one VM after the other, until all tests of a lane are done with."""
+        left = [id_ for suite in lane.suites for id_ in suite.full_ids]
+        idle = 0
+        while left and not self._leash.pulled:
+            number, end, done = self._vm(lane, left, turn)
+            rest = [id_ for id_ in left if id_ not in done]
+            idle = idle + 1 if len(rest) == len(left) else 0
+            # One that did not boot was tried twice (vm.py); the same suites would do the same.
+            hopeless = end.exit in (VmExit.CLEAN, VmExit.NEVER_BOOTED) or idle > 1
+            if (idle and hopeless) or (rest and not self._one_more(number)):
+                return
+            left = rest
 
     def _one_more(self, last: int) -> bool:
         """Whether a lane may go on in a further VM; if not, its last one says so."""
@@ -141,9 +149,7 @@ class Session:
             save_manifest(self._folder, self._manifest)
             return False
 
-    def _vm(
-        self, lane: Lane, ids: Sequence[str], turn: threading.Semaphore
-    ) -> tuple[int, VmEnd, frozenset[str]]:
+    def _vm(self, lane: Lane, ids: Sequence[str], turn: Turn) -> tuple[int, VmEnd, frozenset[str]]:
         """Run one VM for these tests; return its number, its end, and the tests it is done with."""
         cmdline = (*self._config.cmdline, *lane.cmdline)
         config = replace(self._config, cmdline=cmdline, cpus=lane.cpus)
