@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """Who says so: a hash of what makes a verdict of what happened in a guest.
 
-That is the judge and every module that it is made of, the table of splats, and what runs in the
-guest. How a kernel is fetched, a VM started or a table printed is not in it: edits there leave kept
-verdicts alone. (:mod:`harness.inputs` counts the whole harness, for verdicts that a run costs.)
+That is the judge and every module that it is made of, those that put the evidence before it, the
+table of splats, and what runs in the guest. How a kernel is fetched, a VM started or a table
+printed is not in it: edits there leave kept verdicts alone. (:mod:`harness.inputs` counts the whole
+harness, for verdicts that a run costs.)
 """
 
 import ast
@@ -13,6 +14,10 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
 _JUDGE = "judge"
+# They say what the judge is shown: which splats, whose they are and what excuses them, how a VM
+# ended and what it was asked, which tests run again. Each by itself: what they are made of is most
+# of the harness.
+_WITNESSES = ("rundir", "emulator", "watch", "interrogate", "session")
 _DATA = ("data/splats.toml", "guest")
 
 
@@ -20,7 +25,8 @@ _DATA = ("data/splats.toml", "guest")
 def judge_digest() -> str:
     """Return the hash; comments and docstrings do not count."""
     digest = hashlib.sha256()
-    for path in sorted(_modules(_PACKAGE)):
+    witnesses = {_PACKAGE / f"{name}.py" for name in _WITNESSES}
+    for path in sorted(_modules(_PACKAGE) | witnesses):
         digest.update(f"{path.name}\0{_code(path.read_text())}\0".encode())
     for name in _DATA:
         where = _PACKAGE / name

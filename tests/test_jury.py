@@ -27,9 +27,11 @@ def add(path: Path, text: str) -> None:
     path.write_text(path.read_text() + text)
 
 
-@pytest.mark.parametrize(
-    "name", ["judge.py", "ktapline.py", "splat.py", "evidence.py", "results.py"]
-)
+MADE_OF = ("ktapline.py", "splat.py", "evidence.py", "results.py")
+WITNESSES = ("rundir.py", "emulator.py", "watch.py", "interrogate.py", "session.py")
+
+
+@pytest.mark.parametrize("name", ["judge.py", *MADE_OF, *WITNESSES])
 def test_the_judge_and_what_it_is_made_of(package: Path, name: str) -> None:
     before = digest()
     add(package / name, "\n# A remark.\n")
