@@ -77,7 +77,8 @@ def mutate(
 
     Raises:
         HarnessError: a mutant is malformed, the driver itself does not pass, or not one mutant
-            could prove anything; none in the lines that changed, or in a shard, is no error.
+            could prove anything; none in the lines that changed is no error, nor is a shard of
+            which all need another kernel.
     """
     sources = read_sources(place.source / FOLDER)
     chosen = _choose(place, choice, sources)
@@ -111,8 +112,10 @@ def mutate(
             table.row(finding)
     bench.state.prune()
     table.end(findings)
-    whole = choice.shard is None
-    if whole and not proven(findings) and (findings or choice.since is None):
+    # The other shards may prove something; that nothing compiles is a fault in any.
+    elsewhere = all(one.verdict is Verdict.ELSEWHERE for one in findings)
+    idle = elsewhere if choice.shard is not None else choice.since is not None and not findings
+    if not proven(findings) and not idle:
         raise HarnessError(
             "no mutant was judged: the tests have not been tried",
             hint="choose others, or another kernel: `harness mutate --list` shows all",

@@ -81,6 +81,9 @@ def test_an_automatic_mutant_may_be_none(lab: Lab, monkeypatch: pytest.MonkeyPat
     with pytest.raises(HarnessError, match="no mutant was judged"):
         auto(lab, fresh=True)
     assert len(lab.built) == 4
+    for shard in ((1, 1), (2, 2)):
+        with pytest.raises(HarnessError, match="no mutant was judged"):
+            mutate.mutate(lab.place, "6.12", Choice(auto=True, shard=shard))
     lab.ready.driver.ko.write_text("good, in other words")
     kinds(monkeypatch, lab, delete="broken", boundary="good, in other words")
     with pytest.raises(HarnessError, match="no mutant was judged"):
