@@ -122,6 +122,21 @@ def test_a_muted_command_is_what_it_is_at_home() -> None:
     assert len(tokens) == 2
 
 
+def test_a_muted_command_has_one_way_out() -> None:
+    """GitHub reads both pipes, each at its own pace: in its own, stderr might come too early."""
+    argv = (ROOT / "ci/mute", "bash", "-c", "echo one; echo ::error::two >&2; echo three")
+    muted = subprocess.run(
+        argv,
+        env={**os.environ, "GITHUB_ACTIONS": "true"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert muted.stderr == ""
+    assert muted.stdout.splitlines()[1:-1] == ["one", "::error::two", "three", ""]
+
+
 def runs(job: Job, words: str) -> bool:
     return any(words in (step.run or "") for step in job.steps)
 
