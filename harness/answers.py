@@ -23,7 +23,11 @@ _STACKS, _FRAMES = 3, 10
 _TASK = re.compile(r"task:(?P<comm>.{1,16}?) +state:\S+ .*?pid:(?P<pid> *[0-9]+)")
 _CPU = re.compile(r"NMI backtrace for cpu (?P<cpu>[0-9]+)(?P<idle> skipped: idling at)?")
 _PANIC = "Kernel panic - not syncing: "
-_COMM = re.compile(r"CPU: (?P<cpu>[0-9]+) .*?PID: (?P<pid>[0-9]+) Comm: (?P<comm>.+?) (?:N|T|K)")
+# Behind a name, which may have blanks: lib/dump_stack.c, print_tainted().
+_COMM = re.compile(
+    r"CPU: (?P<cpu>[0-9]+) .*?PID: (?P<pid>[0-9]+) "
+    r"Comm: (?P<comm>.+?) (?:Not tainted|Tainted|Kdump)"
+)
 _RIP = re.compile(r"RIP: (?P<segment>[0-9a-f]{4}):")
 # Between two answers.
 _OVER = ("sysrq: ", "Sending NMI", "[harness] ")
@@ -143,9 +147,10 @@ def _behind(console: Iterable[bytes]) -> tuple[int, str]:
             text += chunk
         else:
             before, found, after = (held + chunk).partition(mark)
-            kept = 0 if found else len(mark)
-            line += before.count(b"\n", 0, len(before) - kept)
-            held = before[len(before) - min(kept, len(before)) :]
+            # The mark may lie across two chunks. A negative end would count from the back.
+            cut = len(before) if found else max(0, len(before) - len(mark))
+            line += before.count(b"\n", 0, cut)
+            held = before[cut:]
             text += after
         if len(text) >= _MOST:
             break

@@ -108,6 +108,24 @@ def test_the_cut_of_the_console_makes_no_difference(size: int, noise: bytes) -> 
     assert b"".join(unasked(pieces)) == b"".join(unasked([whole]))
 
 
+@given(st.lists(st.sampled_from([b"", b"\n", b"\na\n", b"[harness] ", b"x" * 15]), max_size=12))
+def test_a_line_is_counted_once(pieces: list[bytes]) -> None:
+    """However short the pieces are, beside the mark."""
+    found = answers.read([*pieces, ASKED.encode(), b" sysrq\n"])
+    assert found is not None
+    assert found.line == b"".join(pieces).count(b"\n") + 1
+
+
+@pytest.mark.parametrize("follows", ["Not tainted 6.12.1 #1", "Tainted: G", "Kdump: loaded"])
+def test_a_name_may_have_words(follows: str) -> None:
+    text = (DATA / "nmi.log").read_text()
+    name = "program Test Not"
+    text = re.sub(r"(?<=Comm: )program .*", f"{name} {follows}", text)
+    found = answers.read([text.encode()])
+    assert found is not None
+    assert [one.comm for one in found.stacks] == [name]
+
+
 @given(st.binary(max_size=2000))
 def test_any_answer_can_be_read(noise: bytes) -> None:
     found = answers.read([ASKED.encode(), noise])
