@@ -27,7 +27,7 @@ from harness.errors import HarnessError
 from harness.evidence import Blame, Evidence
 from harness.judge import judge, merge
 from harness.manifest import BUILTIN, Manifest, load_manifest, vm_folder
-from harness.results import RunResult, VmExit
+from harness.results import RunResult, VmEnd, VmExit
 
 CONSOLE = "console.log"
 # A kind of splats.toml: guest/leaks asks for them when all tests are over.
@@ -176,8 +176,7 @@ def _evidence(run: Path, manifest: Manifest, decode: Decode) -> Iterator[Evidenc
     for number, vm in enumerate(manifest.vms, 1):
         folder = vm_folder(run, number)
         console = folder / CONSOLE
-        # Nobody asks a guest that did not hang: the mark is a test's, which must not hide a splat.
-        asked = vm.seen_end.exit not in (VmExit.CLEAN, VmExit.PANIC)
+        asked = was_asked(vm.end)
         told = answers.read(chunks(console)) if asked else None
         yield Evidence(
             number=number,
@@ -196,6 +195,18 @@ def _evidence(run: Path, manifest: Manifest, decode: Decode) -> Iterator[Evidenc
 def _excused(blame: Blame, manifest: Manifest) -> Blame:
     words = excuse(blame.title, accelerator=manifest.accelerator, qemu=manifest.qemu)
     return replace(blame, excuse=words)
+
+
+def was_asked(end: VmEnd | None) -> bool:
+    """Whether a VM may have been asked where it hung.
+
+    Only one that was still there when it was given up (watch.py). In any other the mark of the
+    question is a test's, which must not hide a splat.
+
+    Args:
+        end: of the VM; None if the harness did not live to see it.
+    """
+    return end is None or end.exit in (VmExit.SILENT, VmExit.DEADLINE, VmExit.NEVER_BOOTED)
 
 
 def blames_of(

@@ -24,7 +24,7 @@ from harness.lanes import Lane
 from harness.manifest import Manifest, VmRun, save_manifest, vm_folder
 from harness.results import VmEnd, VmExit
 from harness.run import Leash, LeashError
-from harness.rundir import CONSOLE, RESULTS, blames_of
+from harness.rundir import CONSOLE, RESULTS, blames_of, was_asked
 from harness.turns import Turn, Turns
 from harness.vm import VmConfig, VmOutcome
 
@@ -172,7 +172,9 @@ class Session:
             told = transcript.parse((folder / RESULTS).read_bytes(), run.nonce)
         except OSError as error:
             raise HarnessError(f"{folder / RESULTS}: cannot read: {error.strerror}") from None
-        return number, outcome.end, settled(told, tuple(blames_of(folder / CONSOLE, run.planned)))
+        asked = was_asked(outcome.end)
+        blames = tuple(blames_of(folder / CONSOLE, run.planned, asked=asked))
+        return number, outcome.end, settled(told, blames)
 
     def _record(self, number: int | None, run: VmRun) -> int:
         """Write a VM down; without a number it is a new one. Returns the number."""

@@ -21,7 +21,7 @@ from harness.errors import HarnessError
 from harness.jsonfile import DocumentError
 from harness.manifest import Manifest, VmRun, load_manifest, save_manifest, vm_folder
 from harness.results import RunResult, Status, VmEnd, VmExit
-from harness.rundir import blames_of, new_run, rejudge
+from harness.rundir import blames_of, new_run, rejudge, was_asked
 from harness.table import print_run
 
 NONCE = "0123456789abcdef0123456789abcdef"
@@ -407,7 +407,7 @@ def test_answers_are_decoded(run: Path) -> None:
     assert "  hang_stuck+0x41/0x60 [hang] (hang.c:7)" in one.lines
 
 
-@pytest.mark.parametrize("exit_", [VmExit.CLEAN, VmExit.PANIC])
+@pytest.mark.parametrize("exit_", [VmExit.CLEAN, VmExit.PANIC, VmExit.LOST])
 def test_nobody_hides_a_splat_behind_a_forged_question(exit_: VmExit, run: Path) -> None:
     """A guest that ended so was never asked anything."""
     save_manifest(run, replace(MANIFEST, vms=(replace(VM, end=VmEnd(exit=exit_)),)))
@@ -417,6 +417,12 @@ def test_nobody_hides_a_splat_behind_a_forged_question(exit_: VmExit, run: Path)
     one = rejudge(run).tests[0]
     assert one.status is Status.FAIL
     assert "WARNING in try_grab_folio" in one.reason
+
+
+def test_who_was_asked_where_it_hung() -> None:
+    asked = {exit_ for exit_ in VmExit if was_asked(VmEnd(exit=exit_))}
+    assert asked == {VmExit.SILENT, VmExit.DEADLINE, VmExit.NEVER_BOOTED}
+    assert was_asked(None), "the harness may have been killed when it had asked"
 
 
 def test_a_second_vm_has_the_last_word_on_what_it_was_to_run(run: Path) -> None:

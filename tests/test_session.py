@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from harness.accel import Accelerator
+from harness.answers import ASKED
 from harness.errors import HarnessError
 from harness.guestroot import Plan
 from harness.kselftest import Suite
@@ -22,7 +23,7 @@ from harness.session import Session
 from harness.vm import VmConfig, VmOutcome
 from harness.watch import Deadlines
 from tests.test_lanes import suite
-from tests.test_rundir import MANIFEST
+from tests.test_rundir import MANIFEST, WARNING
 from tests.test_vm import fake_kernel
 
 SHORT = Deadlines(boot=1, silence=1, total=1)
@@ -127,6 +128,35 @@ def test_what_remains_goes_on_in_a_new_vm(how: str, status: Status, tmp_path: Pa
     assert guest.ran == [ALL, ["a:a.t2"] if how == "mute" else rest]
     found.pop("a:suite", None)
     assert found == dict.fromkeys(ALL, Status.PASS) | {"a:a.t1": status}
+
+
+@pytest.mark.parametrize("last", ["pass", "die"])
+def test_nobody_hides_a_splat_behind_a_forged_question(last: str, tmp_path: Path) -> None:
+    """The judge sees it, and what ran behind it is to run again."""
+
+    class Forger(Guest):
+        def __call__(
+            self,
+            config: VmConfig,
+            plan: Plan,
+            folder: Path,
+            turn: AbstractContextManager[object],
+            on_line: Callable[[bytes], None],
+        ) -> VmOutcome:
+            if not self.ran:
+                began = f"[    4.800000] harness: test {self.first}\n"
+                (folder / "console.log").write_text(f"{began}{ASKED} sysrq w\n{WARNING}")
+            return super().__call__(config, plan, folder, turn, on_line)
+
+        first = A.full_ids[0]
+
+    guest = Forger(tmp_path, {A.full_ids[-1]: last})
+    session(tmp_path, guest, A.full_ids).run([Lane(cmdline=(), suites=(A,))], jobs=1)
+    again = A.full_ids[1:-1] if last == "die" else A.full_ids[1:]
+    assert guest.ran == [list(A.full_ids), list(again)]
+    found = {test.id: test.status for test in rejudge(tmp_path).tests}
+    assert found[A.full_ids[0]] is Status.FAIL
+    assert found[A.full_ids[1]] is Status.PASS
 
 
 def test_every_test_kills_its_vm(tmp_path: Path) -> None:
