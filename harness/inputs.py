@@ -38,7 +38,8 @@ def hash_inputs(place: Place, ready: Ingredients, options: Options) -> str:
             [suite.name, suite.ids, suite.modules, suite.cmdline, suite.cpus, _digest(suite.binary)]
             for suite in select(ready.selftests.suites, options.patterns)
         ],
-        "vm": [options.cmdline, options.memory, options.cpus, options.cold, options.more],
+        "vm": [options.cmdline, options.memory, max(options.cpus, ready.cpus)],
+        "run": [options.cold, options.more],
         "accelerator": accelerator.name,
         "tools": [qemu_version(place.spawner), metadata.version("virtme-ng")],
         "harness": _harness(),

@@ -17,6 +17,8 @@ from harness.kselftest import Suite
 
 # Seconds that a test is thought to take before it ever ran (664 tests in 12 s under TCG).
 _UNKNOWN = 0.02
+# What is looked at after each (selftests/include/kselftest_dirt.h).
+_BETWEEN = 0.004
 # Seconds that a VM costs beside its tests: restored, under TCG.
 _VM = 1.0
 # Seconds of tests that are worth a VM.
@@ -52,7 +54,9 @@ def plan_lanes(
         seconds: what each test took in an earlier run, by its full id.
         cpus: that each VM has at least.
     """
-    costs = [sum(seconds.get(id_, _UNKNOWN) for id_ in suite.full_ids) for suite in suites]
+    costs = [
+        sum(seconds.get(id_, _UNKNOWN) + _BETWEEN for id_ in suite.full_ids) for suite in suites
+    ]
     machines: dict[tuple[str, ...], dict[int, _Group]] = {}
     for at, suite in enumerate(suites):
         wanted = max(cpus, suite.cpus)
@@ -62,15 +66,26 @@ def plan_lanes(
     groups = [
         (cmdline, group) for cmdline, by_cpus in machines.items() for group in _joined(by_cpus)
     ]
-    # What each job has to do if all have the same.
-    share = max(_WORTH, sum(group.cost + _VM for _, group in groups) / jobs)
-    lanes: list[tuple[float, Lane]] = []
-    for cmdline, group in groups:
-        parts = max(1, min(jobs, len(group.suites), round(group.cost / share)))
-        for cost, part in _split(group.suites, costs, parts):
-            lane = Lane(cmdline=cmdline, cpus=group.cpus, suites=tuple(suites[at] for at in part))
-            lanes.append((cost, lane))
-    return tuple(lane for _, lane in sorted(lanes, key=lambda lane: -lane[0]))
+    plans: list[list[tuple[float, Lane]]] = []
+    for most in range(1, jobs + 1):
+        lanes = []
+        for cmdline, group in groups:
+            parts = max(1, min(most, len(group.suites), int(group.cost / _WORTH)))
+            for cost, part in _split(group.suites, costs, parts):
+                chosen = tuple(suites[at] for at in part)
+                lanes.append((cost, Lane(cmdline=cmdline, cpus=group.cpus, suites=chosen)))
+        plans.append(sorted(lanes, key=lambda lane: -lane[0]))
+    # Where further VMs gain nothing, the plan with the fewest.
+    best = min(plans, key=lambda plan: _length([cost for cost, _ in plan], jobs))
+    return tuple(lane for _, lane in best)
+
+
+def _length(costs: Sequence[float], jobs: int) -> float:
+    """Return when the last of some lanes ends, if each begins as soon as one of the jobs can."""
+    ends = [0.0] * jobs
+    for cost in costs:
+        ends[ends.index(min(ends))] += cost + _VM
+    return max(ends)
 
 
 def _joined(by_cpus: Mapping[int, _Group]) -> list[_Group]:

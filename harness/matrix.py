@@ -90,10 +90,12 @@ class Profile:
 
     Attributes:
         fragments: files of kernel options, merged in this order; they exist.
+        cpus: virtual CPUs that each VM has at least: such kernels see what two do at once.
     """
 
     name: str
     fragments: tuple[Path, ...]
+    cpus: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +185,11 @@ class Matrix:
             f"unknown profile {name!r}: the profiles are {known}",
             hint="SERIES+PROFILE or PATH+PROFILE, such as 6.12+debug; see kconfigs/matrix.toml",
         )
+
+    def least_cpus(self, kernel_name: str) -> int:
+        """Return the CPUs that a VM needs for a kernel, named as in ``--kernel``."""
+        wanted = kernel_name.rpartition("+")[2]
+        return next((profile.cpus for profile in self.profiles if profile.name == wanted), 1)
 
     def suite(self, name: str) -> Suite | None:
         """Return the suite of that name, or None."""
@@ -277,11 +284,12 @@ def _profile(name: str, table: Table, folder: Path) -> Profile:
     fragments = tuple(
         folder / f"{fragment}.config" for fragment in table.texts("fragments", some=True)
     )
+    cpus = table.within("cpus", CPUS, "CPUs", 1)
     table.finish()
     for fragment in fragments:
         if not fragment.is_file():
             raise table.fail("fragments", f"names of files: there is no {fragment}")
-    return Profile(name=name, fragments=fragments)
+    return Profile(name=name, fragments=fragments, cpus=cpus)
 
 
 def _cell(name: str, table: Table, kernels: Container[str]) -> Cell:

@@ -4,7 +4,6 @@
 import hashlib
 import os
 import platform
-import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,7 @@ from importlib import metadata
 from pathlib import Path
 
 from harness.accel import Accelerator
-from harness.capacity import MOST_JOBS, default_jobs
+from harness.capacity import default_jobs
 from harness.cell import load_cells
 from harness.coverage import cover, objects_of
 from harness.decode import DebugObject, Decoder
@@ -32,20 +31,19 @@ from harness.matrix import Matrix, load_matrix
 from harness.place import Place
 from harness.preflight import preflight, qemu_version
 from harness.probe import choose_accelerator
-from harness.progress import Phase
-from harness.results import RunResult, VmExit
+from harness.results import RunResult
 from harness.run import Leash, Spawner
 from harness.rundir import MODULES, Decode, keep_modules, kept_kernel, make_run, new_run, rejudge
 from harness.selection import check_patterns, select
 from harness.session import MORE, Boot, Session
 from harness.spec import load_specs
+from harness.tally import Counter, vm_words
 from harness.vm import VmConfig, VmOutcome, run_vm
 from harness.warm import run_warm
 
 DRIVER = "udmabuf_iov"
 # Built in, it holds /dev/udmabuf; blacklisted, ours can take the name (notes/udmabuf.md 0.1).
 _BUILTIN_OFF = "initcall_blacklist=udmabuf_dev_init"
-_RESULT = re.compile(rb"^(?:not )?ok \d+ (\S+)")
 
 
 class NoDriverError(HarnessError):
@@ -54,13 +52,14 @@ class NoDriverError(HarnessError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ingredients:
-    """All that a run is made of, built and ready to boot."""
+    """All that a run is made of, built and ready to boot; ``cpus``, what its kernel wants."""
 
     kernel: Kernel
     driver: ModuleBuild
     helpers: tuple[ModuleBuild, ...]
     selftests: SelftestBuild
     accelerator: Accelerator
+    cpus: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +137,7 @@ def prepare(place: Place, kernel_name: str, selftests: SelftestBuild | None = No
         helpers=helpers,
         selftests=selftests,
         accelerator=accelerator,
+        cpus=matrix_of(place).least_cpus(kernel_name),
     )
 
 
@@ -239,16 +239,11 @@ def trial(
     keep_modules(folder, modules, ready.kernel.image)
     leash = place.spawner.leash or Leash()
     spawner = replace(place.spawner, log=folder / "commands.log", leash=leash)
-    config = VmConfig(
-        kernel=ready.kernel,
-        accelerator=ready.accelerator,
-        cmdline=(*(() if options.builtin else cmdline(ready.kernel)), *options.cmdline),
-    )
-    if options.memory is not None:
-        config = replace(config, memory=options.memory)
-    lanes = plan_lanes(suites, jobs=options.jobs, seconds=before, cpus=options.cpus)
+    config = _config(ready, options)
+    cpus = max(options.cpus, ready.cpus)
+    lanes = plan_lanes(suites, jobs=options.jobs, seconds=before, cpus=cpus)
     with place.progress.phase("vm") as phase:
-        counter = _Counter(phase, suites)
+        counter = Counter(phase, suites)
 
         def hear(line: bytes) -> None:
             counter.line(line)
@@ -266,8 +261,17 @@ def trial(
             most=options.more,
         )
         done = session.run(lanes, jobs=options.jobs)
-        phase.done(_vm_words(done, config))
+        phase.done(vm_words(done))
     return folder
+
+
+def _config(ready: Ingredients, options: Options) -> VmConfig:
+    config = VmConfig(
+        kernel=ready.kernel,
+        accelerator=ready.accelerator,
+        cmdline=(*(() if options.builtin else cmdline(ready.kernel)), *options.cmdline),
+    )
+    return config if options.memory is None else replace(config, memory=options.memory)
 
 
 def _boot(place: Place, spawner: Spawner, *, cold: bool) -> Boot:
@@ -338,33 +342,6 @@ def build(
 
 def _from_cache(cached: bool) -> str:
     return ", cached" if cached else ""
-
-
-def _vm_words(manifest: Manifest, config: VmConfig) -> str:
-    ends = [vm.seen_end for vm in manifest.vms]
-    boots = [f"{end.boot_seconds:.1f} s" for end in ends if end.boot_seconds is not None]
-    dead = [end.describe() for end in ends if end.exit is not VmExit.CLEAN]
-    words = [f"{len(ends)} by {config.accelerator.name}", *dict.fromkeys(dead)]
-    if boots:
-        words.append(f"ready in {', '.join(boots[:MOST_JOBS])}")
-    return ", ".join(words)
-
-
-class _Counter:
-    """Shows which test the guest is at."""
-
-    def __init__(self, phase: Phase, suites: Sequence[Suite]) -> None:
-        self._phase = phase
-        self._total = sum(len(suite.ids) for suite in suites)
-        self._done = 0
-        phase.update("booting")
-
-    def line(self, line: bytes) -> None:
-        """Take one line of the results channel."""
-        if match := _RESULT.match(line):
-            self._done += 1
-            name = match[1].decode(errors="replace")
-            self._phase.update(f"{self._done}/{self._total} {name}")
 
 
 def _manifest(

@@ -64,6 +64,12 @@ def test_what_another_kind_of_vm_does_meanwhile_needs_no_second_one() -> None:
     assert names(plan_lanes(suites[:2], jobs=2, seconds=costs)) == [["a"], ["b"]]
 
 
+def test_a_second_vm_where_all_are_done_sooner() -> None:
+    suites = [suite("a"), suite("b"), suite("c", 1, "swiotlb=force")]
+    lanes = plan_lanes(suites, jobs=2, seconds=seconds(a=3, b=3, c=1))
+    assert names(lanes) == [["a"], ["b"], ["c"]]
+
+
 def test_races_have_a_vm_of_their_own() -> None:
     suites = [suite("a"), suite("race", cpus=2), suite("b")]
     lanes = plan_lanes(suites, jobs=1, seconds=seconds(a=1, race=1, b=1))

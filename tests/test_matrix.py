@@ -102,6 +102,13 @@ def test_the_profiles_of_the_real_file() -> None:
         matrix.profile("fast")
 
 
+def test_a_profile_says_how_many_cpus_its_kernels_need(tmp_path: Path) -> None:
+    text = GOOD.replace('fragments = ["one"]', 'fragments = ["one"]\ncpus = 3')
+    matrix = load_matrix(write(tmp_path, text))
+    names = ("6.12", "6.12+small", "~/linux+small", "x")
+    assert [matrix.least_cpus(name) for name in names] == [1, 3, 3, 1]
+
+
 def test_a_mirror_can_be_replaced(tmp_path: Path) -> None:
     matrix = load_matrix(write(tmp_path, GOOD), mirrors={"debian": "http://near.example/d"})
     assert matrix.find("6.12").suites[0].mirror == "http://near.example/d"
