@@ -198,12 +198,14 @@ def test_a_hundred_megabytes_of_console(tmp_path: Path) -> None:
 
 def test_lanes_side_by_side_and_one_that_stands_by(tmp_path: Path) -> None:
     """That the drills drill it: the third VM is there before one of the two others has ended."""
-    done = [check("planned", tmp_path, FAKE_TESTS="2000", **LANES) for _ in range(2)]
+    # The first makes the snapshot, which restores VMs of its own.
+    done = [check(name, tmp_path, FAKE_TESTS="30", **LANES) for name in ("planned", "meeting")]
     assert [one.returncode for one in done] == [0, 0], done[-1].stderr
-    assert (len(verdicts(tmp_path)), set(verdicts(tmp_path).values())) == (2000, {"pass"})
+    assert (len(verdicts(tmp_path)), set(verdicts(tmp_path).values())) == (30, {"pass"})
     log = (tmp_path / "runs/latest/commands.log").read_text().splitlines()
     vms = [line[:4] for line in log if "qemu-system" in line and "--version" not in line]
-    assert vms == ["run:"] * 3 + ["end:"] * 3, log
+    assert vms[:3] == ["run:"] * 3, log
+    assert sorted(vms[3:]) == ["end:"] * 3, log
 
 
 def test_two_runs_share_a_cache(tmp_path: Path) -> None:
