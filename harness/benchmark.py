@@ -30,7 +30,6 @@ from harness.cache import locked, remove_tree
 from harness.errors import HarnessError
 from harness.guestroot import Load, Plan, SuiteRun
 from harness.kernel import Kernel
-from harness.manifest import load_manifest
 from harness.place import Place
 from harness.progress import Progress
 from harness.results import RunResult, VmEnd, VmExit
@@ -239,14 +238,15 @@ def _checks(place: Place, ready: runner.Ingredients, kernel_name: str) -> tuple[
         result, folder = runner.check(place, kernel_name, runner.Options())
         return _judged(result, folder)
 
-    def after_an_edit() -> Path:
+    def after_an_edit(on_line: Callable[[bytes], None] = lambda line: None) -> Path:
         with (edited / "main.c").open("a") as file:
             file.write(f"/* {secrets.token_hex(8)} */\n")
         _start(place)
         # As in a check, but for where the driver comes from.
         again = runner.prepare(place, kernel_name)
         driver = runner.build(place, ready.kernel, edited, shelf=_SHELF)
-        folder = runner.trial(place, replace(again, driver=driver), runner.Options())
+        edited_one = replace(again, driver=driver)
+        folder = runner.trial(place, edited_one, runner.Options(), on_line=on_line)
         return _judged(rejudge(folder, runner.decoder(place, folder)), folder)
 
     def build() -> None:
@@ -274,17 +274,23 @@ def _judged(result: RunResult, folder: Path) -> Path:
     return folder
 
 
-def _less(check: Callable[[], Path]) -> float:
-    """Seconds of a check without those that its VMs spent after hello.
+def _less(check: Callable[[Callable[[bytes], None]], object]) -> float:
+    """Seconds of a check before its first test began and after its last one ended.
 
-    VMs side by side count as if they had shared that time evenly, which takes off too little.
+    In between there are always VMs with tests: the next one gets ready meanwhile.
     """
+    told: list[float] = []
+
+    def listen(line: bytes) -> None:
+        if line.startswith((b"#  RUN", b"ok ", b"not ok ")):
+            told.append(time.monotonic())
+
     start = time.monotonic()
-    folder = check()
-    seconds = time.monotonic() - start
-    ends = [vm.seen_end for vm in load_manifest(folder).vms]
-    tests = sum(end.seconds - (end.boot_seconds or end.seconds) for end in ends)
-    return seconds - tests / min(len(ends), runner.Options().jobs)
+    check(listen)
+    end = time.monotonic()
+    if not told:
+        raise BenchError("no test ran; run `harness check`")
+    return told[0] - start + end - told[-1]
 
 
 def _packaged_image(kernel: Kernel) -> Path:

@@ -3,7 +3,7 @@
 
 import io
 import sys
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,10 +11,8 @@ from rich.console import Console
 
 from harness import benchmark, runner
 from harness.benchmark import BenchError, Contest, bench
-from harness.manifest import Manifest, VmRun
 from harness.place import Place
 from harness.progress import Progress
-from harness.results import VmEnd, VmExit
 from harness.run import Spawner
 from harness.target import (
     COLD,
@@ -151,15 +149,16 @@ def test_nothing_is_left_on_the_shelf(place: Place, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_tests_own_time_is_taken_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    ends = [VmEnd(exit=VmExit.CLEAN, seconds=9, boot_seconds=1)] * 2
-    run = VmRun(nonce="a" * 32, planned=())
-    vms = tuple(replace(run, end=end) for end in ends)
-    manifest = Manifest.__new__(Manifest)
-    object.__setattr__(manifest, "vms", vms)
-    monkeypatch.setattr(benchmark, "load_manifest", lambda folder: manifest)
-    clock = iter((100.0, 112.0))
+    def check(on_line: Callable[[bytes], None]) -> None:
+        for line in (b"TAP version 13", b"#  RUN  a ...", b"ok 1 a", b"not ok 2 b", b"@nonce end"):
+            on_line(line)
+
+    # Start, three lines that are of tests, end.
+    clock = iter((100.0, 103.0, 104.0, 110.0, 110.5))
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
-    for jobs, left in ((2, 4.0), (1, -4.0)):
-        clock = iter((100.0, 112.0))
-        monkeypatch.setattr(runner, "Options", lambda jobs=jobs: type("O", (), {"jobs": jobs}))
-        assert benchmark._less(Path) == left
+    assert benchmark._less(check) == 3.5
+
+
+def test_a_check_without_tests_measures_nothing() -> None:
+    with pytest.raises(BenchError, match="no test ran"):
+        benchmark._less(lambda on_line: None)
