@@ -150,7 +150,7 @@ TEST_F(table, shape)
 	struct dmabuf_importer_entry entries[MAX_ENTRIES];
 	struct imported *in = &self->imported;
 	size_t dma_bytes = 0, bytes = 0;
-	int handle, count, i;
+	int handle, count, i, hidden = 0;
 
 	handle = attach_and_map(_metadata, in, DMABUF_IMPORTER_DEV_DEFAULT,
 				DMABUF_IMPORTER_BIDIRECTIONAL);
@@ -163,8 +163,14 @@ TEST_F(table, shape)
 		EXPECT_EQ(0, entries[i].dma_addr % PAGE_BYTES);
 		bytes += entries[i].length;
 		dma_bytes += entries[i].dma_len;
+		hidden += entries[i].pfn == DMABUF_IMPORTER_NO_PFN;
 	}
-	EXPECT_EQ(in->bytes, bytes);
+	/*
+	 * To hide the pages of a table from importers (CONFIG_DMABUF_DEBUG), 7.3 gives them a copy
+	 * that has the device's side only; 6.12 hides nothing but the pages.
+	 */
+	if (hidden < count || bytes)
+		EXPECT_EQ(in->bytes, bytes);
 	EXPECT_EQ(in->bytes, dma_bytes);
 	EXPECT_EQ(0, unmap_dma(in->importer, handle));
 	EXPECT_EQ(0, detach(in->importer, handle));
