@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from harness import qmp
+from harness.emulator import ONE_THREAD
 from harness.guesttool import guest_tool
 from harness.initramfs import make_initramfs
 from harness.listener import BootError, listening
@@ -32,10 +33,6 @@ _SECONDS = 60.0
 DISK = 1 << 30
 # From the prefix that QEMU is installed in: its own, the BIOS's and the network cards'.
 _FIRMWARE = ("share/qemu", "share/seabios", "lib/ipxe/qemu")
-# QEMU before 8.1 loses guest code that is patched while another thread translates it (see
-# harness/vm.py), as a kernel does while it boots. One thread is as fast for a boot, and the guest
-# does not see the difference: its copies run with a thread a CPU.
-_ONE_THREAD = ("-accel", "tcg,thread=single")
 
 
 def root_of(config: VmConfig, *, folder: Path, spawner: Spawner) -> bytes:
@@ -156,7 +153,8 @@ def _boot_and_save(snapshot: Snapshot, config: VmConfig, place: Path, spawner: S
     os.truncate(disk, DISK)
     argv = snapshot.argv(results=place / "results", qmp=place / "qmp", disk=disk, restore=False)
     if not config.accelerator.kvm:
-        argv = (*argv, *_ONE_THREAD)
+        # Its copies run with a thread a CPU.
+        argv = (*argv, *ONE_THREAD)
     with (
         listening(place / "results") as results,
         listening(place / "qmp") as control,

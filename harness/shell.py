@@ -5,7 +5,7 @@ import shutil
 import socket
 import sys
 import termios
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import jinja2
 
 from harness import runner
 from harness.debugger import debugging, gdb_line
+from harness.emulator import ONE_THREAD
 from harness.errors import HarnessError
 from harness.guestmodules import kernel_loads
 from harness.guestroot import Load, Plan, SuiteRun, make_guest_root
@@ -69,10 +70,7 @@ def shell(place: Place, kernel_name: str, *, gdb: bool) -> None:
             if port is None
             else debugging(gdb_files, vmlinux=ready.kernel.image, port=port) as served,
             hermit.spawn(
-                (
-                    *machine_argv(config, root=root),
-                    *((f"--qemu-opts={' '.join(served)}",) if served else ()),
-                ),
+                _argv(config, root, served),
                 stdin=sys.stdin.fileno(),
                 stdout=sys.stdout.fileno(),
                 stderr=sys.stderr.fileno(),
@@ -81,6 +79,15 @@ def shell(place: Place, kernel_name: str, *, gdb: bool) -> None:
             status = process.wait()
     if status != 0:
         raise ShellError(f"the VM ended with status {status}", hint="try `harness check` first")
+
+
+def _argv(config: VmConfig, root: Path, served: Sequence[str]) -> tuple[str, ...]:
+    """Return the command; nobody would repeat a boot that a bug of QEMU's ends (emulator.py)."""
+    options = (*(() if config.accelerator.kvm else ONE_THREAD), *served)
+    return (
+        *machine_argv(config, root=root),
+        *((f"--qemu-opts={' '.join(options)}",) if options else ()),
+    )
 
 
 def _fill(root: Path, place: Place, ready: runner.Ingredients, gdb: Path | None) -> None:

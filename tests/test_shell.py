@@ -138,7 +138,8 @@ def test_a_session() -> None:
         dimensions=(24, 300),
     )
     try:
-        child.expect(r"udmabuf_iov, .* loaded")
+        dead = child.expect([r"udmabuf_iov, .* loaded", "end Kernel panic"])
+        assert not dead, child.before
         child.expect(r"gdb -x (\S+)/script")
         match = child.match
         assert isinstance(match, re.Match)
