@@ -129,48 +129,89 @@ class Runner:
     root: BuildRoot
     spawner: Spawner
 
-    def job(self, job: Job, context: Mapping[str, str], clone: str) -> Iterator[Completed]:
-        """Run the commands of a job in order, up to one that fails.
+    def job(
+        self, job: Job, context: Mapping[str, str], clone: str
+    ) -> Iterator[tuple[str, Completed | str]]:
+        """Run the steps of a job in order, up to a command that fails.
 
         Args:
             context: the value of each expression but `steps.*`.
             clone: the repository, as a path in the root.
+
+        Yields:
+            What the step is, and how its command ended or what stood in for its action.
+
+        Raises:
+            AssertionError: what an action would keep is not there.
         """
         known = dict(context)
         env = {name: fill(value, known) for name, value in job.env.items()}
         for step in job.steps:
             if step.uses is not None:
-                self._use(step, known, clone)
+                inputs = {name: fill(str(text), known) for name, text in step.inputs.items()}
+                action = step.uses.partition("@")[0]
+                yield action, self._use(action, inputs, clone)
                 continue
             assert step.run is not None
             done = self._run(fill(step.run, known), env)
-            yield done
+            yield step.run, done
             if done.status:
                 return
             output = self.root.path / "root/output"
             for line in output.read_text().splitlines() if output.exists() else ():
                 name, _, value = line.partition("=")
                 known[f"steps.{step.id}.outputs.{name}"] = value
+        for step in job.steps:
+            # This one keeps its folder when all is done.
+            if (step.uses or "").startswith("actions/cache@"):
+                yield "actions/cache, after the job", self._keep(step.inputs["path"])
 
     def outputs(self) -> dict[str, str]:
         """Return what the last step that said something said."""
         lines = (self.root.path / "root/output").read_text().splitlines()
         return dict(line.split("=", 1) for line in lines)
 
-    def _use(self, step: Step, known: Mapping[str, str], clone: str) -> None:
-        action = str(step.uses).partition("@")[0]
-        inputs = [fill(str(value), known) for value in step.inputs.values()]
+    def _use(self, action: str, inputs: Mapping[str, str], clone: str) -> str:
         match action:
             case "actions/checkout":
                 done = self._run(f"git clone -q {clone} /root/project", {}, folder="/root")
                 assert done.status == 0, done.output
-            case "actions/cache" | "actions/cache/restore" | "actions/cache/save":
-                assert all(inputs)
+                return clone
+            case "actions/cache" | "actions/cache/restore":
+                assert all(inputs.values())
+                return f"{inputs['key']}: {self._restore(inputs['path'], inputs['key'])}"
+            case "actions/cache/save":
+                return f"{inputs['key']}: {self._keep(inputs['path'])}"
             case "actions/upload-artifact":
-                first, *_ = inputs[1].splitlines()
-                assert any((self.root.path / "root/project" / first).iterdir())
+                first, *_ = inputs["path"].splitlines()
+                return f"{inputs['name']}: {self._keep(first)}"
             case _:
                 raise AssertionError(f"no rehearsal for {action}")
+
+    def _restore(self, folder: str, key: str) -> str:
+        """Give the root what GitHub would keep by the key, if that is a kernel that we build.
+
+        One that this machine has built, and by the same key. All else is as on the first day: a
+        kernel of Debian's is fetched.
+        """
+        for kernel in Path(folder).expanduser().glob("*+*/*/"):
+            if f"{kernel.parent.name}-{kernel.name}" == key:
+                there = self._place(folder) / kernel.parent.name / kernel.name
+                shutil.copytree(kernel, there, symlinks=True)
+                return f"from {kernel}"
+        return "nothing is kept by this key"
+
+    def _keep(self, folder: str) -> str:
+        """See that there is something to keep: GitHub's actions warn at most."""
+        place = self._place(folder)
+        files = sum(path.is_file() for path in place.rglob("*"))
+        assert files, f"nothing in {folder}"
+        return f"{files} files in {folder}"
+
+    def _place(self, folder: str) -> Path:
+        home = self.root.path / "root"
+        name = folder.removeprefix("~/")
+        return home / "project" / folder if name == folder else home / name
 
     def _run(
         self, command: str, env: Mapping[str, str], folder: str = "/root/project"
