@@ -142,6 +142,46 @@ def test_a_muted_command_has_one_way_out() -> None:
     assert muted.stdout.splitlines()[1:-1] == ["one", "::error::two", "three", ""]
 
 
+@pytest.mark.parametrize(
+    ("before", "sudo", "after", "said"),
+    [
+        ("1\n", '"${@:2}"', "0\n", "no longer keeps"),
+        ("1\n", "false", "1\n", "no build root without root"),
+        ("0\n", "false", "0\n", ""),
+        (None, "false", None, ""),
+    ],
+    ids=["allowed", "no-sudo", "allowed-before", "no-apparmor"],
+)
+def test_user_namespaces_are_had_where_apparmor_keeps_them_back(
+    before: str | None, sudo: str, after: str | None, said: str, tmp_path: Path
+) -> None:
+    switch = tmp_path / "switch"
+    if before is not None:
+        switch.write_text(before)
+    for name, line in (("sudo", sudo), ("id", "echo 1000")):
+        program = tmp_path / name
+        program.write_text(f"#!/bin/bash\n{line}\n")
+        program.chmod(0o755)
+    done = subprocess.run(
+        (ROOT / "ci/enable-userns", switch),
+        env={"PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert (switch.read_text() if switch.exists() else None) == after
+    assert said in done.stdout
+    assert bool(done.stdout) == bool(said)
+
+
+@each_job
+def test_who_makes_build_roots_may(path: Path, job: Job) -> None:
+    steps = [step.run for step in job.steps if step.run is not None]
+    if job.name != "plan":
+        assert steps[0].startswith("ci/prepare")
+
+
 def runs(job: Job, words: str) -> bool:
     return any(words in (step.run or "") for step in job.steps)
 
