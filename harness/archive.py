@@ -12,16 +12,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE, STDOUT
+from typing import TYPE_CHECKING
 from urllib.parse import quote
-
-from debian.deb822 import Packages
-from debian.debian_support import Version
 
 from harness.cache import NO_SPACE, cache_errors, digest_file, no_space
 from harness.errors import HarnessError
 from harness.matrix import Suite
 from harness.progress import Phase
 from harness.run import Spawner, lines_of
+
+if TYPE_CHECKING:
+    from debian.deb822 import Packages
 
 # From the package debian-archive-keyring, which Ubuntu has too.
 DEBIAN_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -164,6 +165,8 @@ class Archive:
         """
         stem = r"\d+\.\d+" if series is None else re.escape(series)
         names = self._cache_query("pkgnames", "linux-").split()
+        from debian.debian_support import Version
+
         # Flavours (-rt-, -cloud-) and the metapackage linux-image-6.12-amd64 do not match.
         image = re.compile(rf"linux-image-({stem}\.\d[^-]*(?:-\d[^-]*)*-amd64)")
         family = re.compile(rf"linux-[a-z]+-{stem}(?![0-9])")
@@ -278,6 +281,10 @@ class Archive:
 
     def _index(self, names: Iterable[str]) -> Mapping[str, tuple[Package, ...]]:
         """Return what the index says about packages, by name, newest version first."""
+        # Slow to import, and a cached kernel needs none of it.
+        from debian.deb822 import Packages
+        from debian.debian_support import Version
+
         wanted = sorted(set(names))
         if not wanted:
             return {}
@@ -305,7 +312,7 @@ def host_settings(spawner: Spawner) -> tuple[str, ...]:
     return tuple(line for line in dump.splitlines() if _HOST_SETTINGS.match(line))
 
 
-def _depends(stanza: Packages) -> tuple[tuple[tuple[str, str | None], ...], ...]:
+def _depends(stanza: "Packages") -> tuple[tuple[tuple[str, str | None], ...], ...]:
     def exact(relation: Mapping[str, tuple[str, str] | None]) -> str | None:
         constraint = relation["version"]
         return constraint[1] if constraint is not None and constraint[0] == "=" else None

@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
-"""The verbs of the command line: each takes the parsed arguments, returns an exit status."""
+"""The verbs of the command line: each takes the parsed arguments, returns an exit status.
+
+What only one verb needs is imported when that is called: else `harness check`, which is run again
+and again, would spend half of its start on the other verbs.
+"""
 
 import argparse
 from dataclasses import replace
@@ -7,23 +11,13 @@ from functools import partial
 
 from rich.console import Console
 
-from harness import benchmark, doctoring, known, matrixcheck, runner
-from harness.canarycheck import run_canaries
+from harness import runner
 from harness.capacity import default_jobs
 from harness.cell import is_matrix
 from harness.coverage import Coverage, load_coverage
-from harness.export import export as export_suites
-from harness.lint import lint as run_lint
-from harness.lintreport import print_lint
-from harness.matrixrun import MatrixOptions, choose
-from harness.mutate import Choice, list_mutants
-from harness.mutate import mutate as run_mutants
-from harness.onsave import check_on_save
 from harness.place import Place
 from harness.progress import Progress
-from harness.reporting import write_reports
 from harness.rundir import rejudge
-from harness.shell import shell as run_shell
 from harness.table import print_run
 
 # Lines of the driver that a run of some tests leaves out: not all are shown.
@@ -44,6 +38,8 @@ def check(arguments: argparse.Namespace, place: Place) -> int:
         return 2
     if arguments.driver != "builtin" or result.release is None:
         return result.exit_status
+    from harness import known
+
     comparison = known.compare(result.tests, known.of_checkout(place.source), result.release)
     for line in known.words(comparison):
         console.print(line, markup=False, highlight=False)
@@ -61,6 +57,8 @@ def _print_coverage(coverage: Coverage | None, console: Console, *, verbose: boo
 
 def watch(arguments: argparse.Namespace, place: Place) -> int:
     """`harness watch`: ends by Ctrl-C only."""
+    from harness.onsave import check_on_save
+
     kernel = arguments.kernel or runner.default_kernel(place)
     check_on_save(place, kernel, _options(arguments))
     return 0
@@ -78,6 +76,9 @@ def _options(arguments: argparse.Namespace) -> runner.Options:
 
 def matrix(arguments: argparse.Namespace, place: Place) -> int:
     """`harness matrix`: 0 all passed, 1 a test failed, 2 not every cell could be judged."""
+    from harness import matrixcheck
+    from harness.matrixrun import MatrixOptions, choose
+
     cells = choose(runner.matrix_of(place), arguments.cell, arguments.group)
     if arguments.json:
         place.progress.note(matrixcheck.list_cells(cells))
@@ -99,6 +100,8 @@ def matrix(arguments: argparse.Namespace, place: Place) -> int:
 def parse(arguments: argparse.Namespace, place: Place) -> int:
     """`harness parse`: the same verdicts, and exit status, from a run's files alone."""
     if is_matrix(arguments.folder):
+        from harness import matrixcheck
+
         return matrixcheck.parse_matrix(place, arguments.folder, verbose=arguments.verbose)
     result = rejudge(arguments.folder, runner.decoder(place, arguments.folder))
     console = place.progress.console
@@ -111,6 +114,8 @@ def parse(arguments: argparse.Namespace, place: Place) -> int:
 
 def report(arguments: argparse.Namespace, place: Place) -> int:
     """`harness report`: 0 when it is written, whatever the verdicts that it tells."""
+    from harness.reporting import write_reports
+
     write_reports(
         place,
         arguments.folder,
@@ -180,12 +185,16 @@ def import_kernel(arguments: argparse.Namespace, place: Place) -> int:
 
 def shell(arguments: argparse.Namespace, place: Place) -> int:
     """`harness shell`: 0 when the VM ended as it was told to."""
+    from harness.shell import shell as run_shell
+
     run_shell(place, arguments.kernel or runner.default_kernel(place), gdb=arguments.gdb)
     return 0
 
 
 def canary(arguments: argparse.Namespace, place: Place) -> int:
     """`harness canary`: 0 when every kind of trouble was seen; else the harness is broken: 2."""
+    from harness.canarycheck import run_canaries
+
     return run_canaries(
         place,
         arguments.kernel or runner.default_kernel(place),
@@ -197,6 +206,8 @@ def canary(arguments: argparse.Namespace, place: Place) -> int:
 
 def export(arguments: argparse.Namespace, place: Place) -> int:
     """`harness export`: writes the folder and says what is in it."""
+    from harness.export import export as export_suites
+
     names = export_suites(arguments.folder, source=place.source)
     place.progress.console.print(f"{arguments.folder}: {', '.join(names)}", highlight=False)
     return 0
@@ -204,11 +215,16 @@ def export(arguments: argparse.Namespace, place: Place) -> int:
 
 def doctor(arguments: argparse.Namespace, place: Place) -> int:
     """`harness doctor`: what this host offers; 2 when a VM cannot be had."""
-    return doctoring.doctor(place, arguments.kernel or runner.default_kernel(place))
+    from harness.doctoring import doctor as run_doctor
+
+    return run_doctor(place, arguments.kernel or runner.default_kernel(place))
 
 
 def lint(arguments: argparse.Namespace, place: Place) -> int:
     """`harness lint`: 0 nothing found, 1 findings, 2 not everything could be judged."""
+    from harness.lint import lint as run_lint
+    from harness.lintreport import print_lint
+
     result = run_lint(place, arguments.kernel, strict=arguments.no_skip)
     print_lint(result, place.progress.console)
     return result.exit_status
@@ -216,6 +232,8 @@ def lint(arguments: argparse.Namespace, place: Place) -> int:
 
 def bench(arguments: argparse.Namespace, place: Place) -> int:
     """`harness bench`: times as ratios to stock virtme-ng in the same run."""
+    from harness import benchmark
+
     return benchmark.bench(
         place, arguments.kernel or runner.default_kernel(place), rounds=arguments.rounds
     )
@@ -223,6 +241,9 @@ def bench(arguments: argparse.Namespace, place: Place) -> int:
 
 def mutate(arguments: argparse.Namespace, place: Place) -> int:
     """`harness mutate`: 0 all caught, 1 one survived, 2 one could not be judged, or none was."""
+    from harness.mutate import Choice, list_mutants
+    from harness.mutate import mutate as run_mutants
+
     choice = Choice(
         names=tuple(arguments.mutants),
         only=tuple(arguments.only),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.cache import NO_SPACE, cache_errors, locked, making, no_space
 from harness.errors import HarnessError
-from harness.generate import render
+from harness.generated import generated
 from harness.run import Running, Spawner
 from harness.spec import Spec, load_specs
 
@@ -105,8 +105,7 @@ def build(
             specification.
     """
     specs = load_specs(specs_dir)
-    templates = source / "selftests" / "templates"
-    texts = [render(spec, templates) for spec in specs]
+    texts = generated(specs, source / "selftests" / "templates", cache=cache)
     compiler = _Compiler(source, spawner)
     jobs = [
         _Job(spec, text, cache / f"{spec.name}-{compiler.key(text)}")
