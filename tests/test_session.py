@@ -15,7 +15,7 @@ from harness.errors import HarnessError
 from harness.guestroot import Plan
 from harness.kselftest import Suite
 from harness.lanes import Lane
-from harness.manifest import load_manifest
+from harness.manifest import load_manifest, vm_folder
 from harness.results import Status, VmEnd, VmExit
 from harness.run import Leash, LeashError
 from harness.rundir import rejudge
@@ -135,18 +135,11 @@ def test_nobody_hides_a_splat_behind_a_forged_question(last: str, tmp_path: Path
     """The judge sees it, and what ran behind it is to run again."""
 
     class Forger(Guest):
-        def __call__(
-            self,
-            config: VmConfig,
-            plan: Plan,
-            folder: Path,
-            turn: AbstractContextManager[object],
-            on_line: Callable[[bytes], None],
-        ) -> VmOutcome:
-            if not self.ran:
+        def ready(self, plan: Plan) -> None:
+            if len(self.ran) == 1:
                 began = f"[    4.800000] harness: test {self.first}\n"
-                (folder / "console.log").write_text(f"{began}{ASKED} sysrq w\n{WARNING}")
-            return super().__call__(config, plan, folder, turn, on_line)
+                console = vm_folder(self.folder, 1) / "console.log"
+                console.write_text(f"{began}{ASKED} sysrq w\n{WARNING}")
 
         first = A.full_ids[0]
 

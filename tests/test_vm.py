@@ -4,6 +4,7 @@
 import json
 import os
 import socket
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -137,7 +138,8 @@ def test_limits_of_patience(
 def test_a_vm_that_hangs_is_asked_where(
     scenario: str, kernel: str, answered: bool, on_console: str, tmp_path: Path
 ) -> None:
-    deadlines = Deadlines(boot=1, silence=0.5, total=60)
+    # A boot's limit is no shorter than the fake QEMU may take to come up on a busy host.
+    deadlines = Deadlines(boot=3, silence=0.5, total=60)
     found = outcome(scenario, tmp_path, deadlines, FAKE_KERNEL=kernel)
     assert found.hung
     assert found.end.answered is answered
@@ -245,15 +247,33 @@ def test_powering_off_takes_the_vm_s_time(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert end.exit is VmExit.CLEAN
 
 
+class Cueing(Standing):
+    """Of a VM that answers when it has been waited for in vain once."""
+
+    def __init__(self, cue: int) -> None:
+        super().__init__()
+        self._cue = cue
+
+    def slices(self, seconds: float) -> Iterator[float]:
+        yield 0.01
+        os.write(self._cue, b"!")
+        yield from super().slices(seconds)
+
+
 def test_answers_take_the_vm_s_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "cue")
+    # For both directions: neither side waits for the other.
+    cue = os.open(tmp_path / "cue", os.O_RDWR)
+
     def stopped(monitor: Monitor, console: Path, *, slowness: float, clock: GuestClock) -> object:
         assert clock.now() > 0
-        return interrogate(monitor, console, slowness=slowness, clock=Standing())
+        return interrogate(monitor, console, slowness=slowness, clock=Cueing(cue))
 
     monkeypatch.setattr(watch, "interrogate", stopped)
     monkeypatch.setattr(guestclock, "CEILING", 1e9)
     deadlines = Deadlines(boot=30, silence=0.5, total=60)
-    end = replay("silent", tmp_path, deadlines, FAKE_KERNEL="late")
+    end = replay("silent", tmp_path, deadlines, FAKE_KERNEL="late", FAKE_CUE=str(tmp_path / "cue"))
+    os.close(cue)
     assert (end.exit, end.answered) == (VmExit.SILENT, True)
 
 

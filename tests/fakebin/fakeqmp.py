@@ -2,7 +2,8 @@
 """The monitor of a QEMU that is fake, and the console of its kernel.
 
 $FAKE_KERNEL says how the kernel takes a SysRq on its console: it "answers" (the default), is "late"
-with it, is "deaf" but for an NMI, or is "dead".
+with it, namely until there is something in the pipe $FAKE_CUE, is "deaf" but for an NMI, or is
+"dead".
 """
 
 import json
@@ -12,8 +13,8 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 ANSWERS = {
@@ -116,7 +117,8 @@ class Monitor:
     def _answer(self, console: socket.socket) -> None:
         key = console.recv(1)
         if KERNEL == "late" and key == b"9":
-            time.sleep(1.5)
+            with Path(os.environ["FAKE_CUE"]).open("rb") as cue:
+                cue.read(1)
         console.sendall(ANSWERS.get(key, b""))
 
 
