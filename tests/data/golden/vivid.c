@@ -149,11 +149,15 @@ static void set_camera_up(struct __test_metadata *_metadata, int camera)
 	};
 	struct v4l2_streamparm rate = {
 		.type = CAPTURE,
-		.parm.capture.timeperframe = { .numerator = 1, .denominator = 60 },
+		.parm.capture.timeperframe = { .numerator = 1, .denominator = 25 },
 	};
 
 	ASSERT_EQ(0, call(camera, VIDIOC_S_FMT, &format));
-	/* Its fastest on all kernels: what is waited for is the second picture. */
+	/*
+	 * The second picture is waited for, but faster is not better: vivid reads the clock twice
+	 * to know how long to sleep, and with less than a few ticks left an emulated CPU is past
+	 * the end at the second time. schedule_timeout() complains of a wait of -1 then.
+	 */
 	ASSERT_EQ(0, call(camera, VIDIOC_S_PARM, &rate));
 	ASSERT_EQ(PICTURE_BYTES, format.fmt.pix.sizeimage);
 	ASSERT_EQ(0, choose(camera, "Test Pattern", "100% White"));
