@@ -2,12 +2,11 @@
 """The verbs of the command line and their options; what they do is in commands.py."""
 
 import argparse
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import commands
+from harness import commands, optionvalue
 from harness.session import MORE
 
 if TYPE_CHECKING:
@@ -66,19 +65,6 @@ def parse(argv: Sequence[str] | None, *, strict: bool) -> argparse.Namespace:
     if arguments.verb == "mutate" and arguments.sample is not None and not arguments.auto:
         parser.error("mutate: --sample chooses among what --auto makes: give both")
     return arguments
-
-
-def _at_least_one(text: str) -> int:
-    if text.isascii() and text.isdigit() and int(text) > 0:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
-
-
-def _shard(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"([1-9][0-9]{0,3})/([1-9][0-9]{0,3})", text, re.ASCII)
-    if found is None or int(found[1]) > int(found[2]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not I/N, such as 1/4, 2/4, 3/4, 4/4")
-    return int(found[1]), int(found[2])
 
 
 def _global_options(parser: argparse.ArgumentParser) -> None:
@@ -310,6 +296,12 @@ def _test_options(parser: argparse.ArgumentParser) -> None:
         default="ours",
         help="builtin: hold the kernel's own udmabuf to our tests (default: %(default)s)",
     )
+    parser.add_argument(
+        "--seed",
+        type=optionvalue.seed,
+        metavar="N",
+        help="start the tests' random choices from what another run's manifest.json says",
+    )
     _vm_options(parser)
     _more_vms(parser)
 
@@ -358,13 +350,13 @@ def _mutate(verbs: "_Verbs") -> None:
     )
     mutate.add_argument(
         "--sample",
-        type=_at_least_one,
+        type=optionvalue.at_least_one,
         metavar="N",
         help="N of these, the same each time (default: all)",
     )
     mutate.add_argument(
         "--shard",
-        type=_shard,
+        type=optionvalue.shard,
         metavar="I/N",
         help="of all these the Ith of N parts, for N machines: 1/4 to 4/4",
     )

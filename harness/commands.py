@@ -65,13 +65,14 @@ def watch(arguments: argparse.Namespace, place: Place) -> int:
 
 
 def _options(arguments: argparse.Namespace) -> runner.Options:
-    return runner.Options(
+    options = runner.Options(
         patterns=tuple(arguments.tests),
         cold=arguments.cold,
         jobs=arguments.jobs or default_jobs(),
         more=arguments.more_vms,
         builtin=arguments.driver == "builtin",
     )
+    return options if arguments.seed is None else replace(options, seed=arguments.seed)
 
 
 def matrix(arguments: argparse.Namespace, place: Place) -> int:

@@ -69,15 +69,19 @@ class Plan:
         nonce: marks this run's frames on the results channel.
         loads: modules, in order.
         suites: suites, in order.
+        seed: what random choices of the tests start from; None leaves it to them.
     """
 
     nonce: str
     loads: tuple[Load, ...] = ()
     suites: tuple[SuiteRun, ...] = ()
+    seed: int | None = None
 
     def text(self) -> str:
         """The plan file that `guest/run-tests` reads."""
         lines = [f"nonce {self.nonce}"]
+        if self.seed is not None:
+            lines.append(f"seed {self.seed}")
         lines += [" ".join((load.verb, load.ko.name, *load.parameters)) for load in self.loads]
         counting = (f"gcov {load.ko.stem} {load.objects}" for load in self.loads if load.objects)
         lines += counting

@@ -4,6 +4,7 @@
 import hashlib
 import os
 import platform
+import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -76,6 +77,7 @@ class Options:
         memory: of each VM, MiB; None for the usual.
         cpus: virtual CPUs that each VM has at least; some suites want more.
         seconds: what tests took before, by id; None asks the run before.
+        seed: what random choices of the tests start from, 32 bits; another each time.
     """
 
     patterns: tuple[str, ...] = ()
@@ -87,6 +89,7 @@ class Options:
     memory: int | None = None
     cpus: int = 1
     seconds: Mapping[str, float] | None = None
+    seed: int = field(default_factory=partial(secrets.randbits, 32))
 
 
 def matrix_of(place: Place) -> Matrix:
@@ -251,7 +254,7 @@ def trial(
 
         session = Session(
             folder,
-            _manifest(place, ready, config, suites, modules, builtin=options.builtin),
+            _manifest(place, ready, config, suites, modules, options=options),
             config=config,
             loads=tuple(Load(ko=ko, objects=objects_of(ko)) for ko in modules),
             boot=_boot(place, spawner, cold=options.cold),
@@ -259,6 +262,7 @@ def trial(
             kernel_loads=partial(kernel_loads, ready.kernel, cache=place.cache),
             on_line=hear,
             most=options.more,
+            seed=options.seed,
         )
         done = session.run(lanes, jobs=options.jobs)
         phase.done(vm_words(done))
@@ -351,13 +355,13 @@ def _manifest(
     suites: Sequence[Suite],
     modules: Sequence[Path],
     *,
-    builtin: bool,
+    options: Options,
 ) -> Manifest:
     kernel = ready.kernel
     return Manifest(
         kernel=kernel.name,
         release=kernel.release,
-        driver=BUILTIN if builtin else DRIVER,
+        driver=BUILTIN if options.builtin else DRIVER,
         package=kernel.package,
         kernel_sha256=kernel.sha256,
         compiler=ready.driver.compiler,
@@ -372,5 +376,6 @@ def _manifest(
             *((f"{ko.stem}_sha256", hashlib.sha256(ko.read_bytes()).hexdigest()) for ko in modules),
             ("tests_sha256", ready.selftests.sha256),
             ("memory_mib", str(config.memory)),
+            ("seed", str(options.seed)),
         ),
     )

@@ -61,6 +61,7 @@ class Session:
         kernel_loads: finds what suites want of the guest's own kernel.
         on_line: called with each line of every results channel.
         most: VMs that the run may take beyond one a lane.
+        seed: what random choices of the tests start from; None leaves it to them.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Session:
         kernel_loads: Callable[[Sequence[str]], tuple[Load, ...]] = lambda wanted: (),
         on_line: Callable[[bytes], None] = lambda line: None,
         most: int = MORE,
+        seed: int | None = None,
     ) -> None:
         self._folder = folder
         self._manifest = manifest
@@ -85,6 +87,7 @@ class Session:
         self._leash = leash
         self._on_line = on_line
         self._left = most
+        self._seed = seed
         self._lock = threading.Lock()
 
     def run(self, lanes: Sequence[Lane], *, jobs: int) -> Manifest:
@@ -162,7 +165,7 @@ class Session:
             word for suite in lane.suites if suite.name in names for word in suite.kernel_modules
         )
         loads = (*self._kernel_loads(tuple(dict.fromkeys(wanted))), *self._loads)
-        plan = Plan(nonce=run.nonce, loads=loads, suites=suites)
+        plan = Plan(nonce=run.nonce, loads=loads, suites=suites, seed=self._seed)
         number = self._record(None, run)
         folder = vm_folder(self._folder, number)
         folder.mkdir()

@@ -22,6 +22,7 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/utsname.h>
+#include <time.h>
 
 #define UDMABUF_DEVICE		"/dev/udmabuf"
 #ifdef UDMABUF_IOV_CREATE
@@ -495,6 +496,22 @@ static inline bool write_parameter(const char *name, const char *value)
 }
 #endif
 
+/*
+ * What random choices start from: KSFT_SEED of the environment, so that they can be made again, or
+ * the time. It is said before anything can go wrong.
+ */
+static inline unsigned int random_seed(struct __test_metadata *_metadata)
+{
+	const char *word = getenv("KSFT_SEED");
+	struct timespec now;
+	unsigned int seed;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	seed = word ? strtoul(word, NULL, 10) : now.tv_nsec;
+	TH_LOG("KSFT_SEED=%u", seed);
+	return seed;
+}
+
 /* For what a kernel cannot do before a release; say in the reason what that is. */
 static inline bool kernel_before(int major, int minor)
 {
@@ -794,6 +811,17 @@ static inline int map_file(int fd, size_t offset, size_t bytes, int protection, 
 static inline int map_shared(int fd, size_t bytes, void **map)
 {
 	return map_file(fd, 0, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, map);
+}
+
+/* Return: an address where nothing is, behind a page that can be written. */
+static inline char *map_hole(struct __test_metadata *_metadata)
+{
+	char *map = mmap(NULL, 2 * PAGE_BYTES, PROT_READ | PROT_WRITE,
+			 MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ASSERT_NE(MAP_FAILED, map);
+	munmap(map + PAGE_BYTES, PAGE_BYTES);
+	return map + PAGE_BYTES;
 }
 
 static sigjmp_buf touch_return;

@@ -1144,21 +1144,10 @@ TEST_F(device, unknown_ioctl)
 		}
 }
 
-/* Return: the address of a page behind which there is none. */
-static char *map_page_before_hole(struct __test_metadata *_metadata)
-{
-	char *map = mmap(NULL, 2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-			 0);
-
-	ASSERT_NE(MAP_FAILED, map);
-	munmap(map + PAGE, PAGE);
-	return map;
-}
-
 /* Guards: a copy from userspace without a check of its result */
 TEST_F(device, bad_pointer)
 {
-	char *hole = map_page_before_hole(_metadata) + PAGE;
+	char *hole = map_hole(_metadata);
 
 	EXPECT_EQ(-EFAULT, call(self->fd, UDMABUF_CREATE, NULL));
 	EXPECT_EQ(-EFAULT, call(self->fd, UDMABUF_CREATE_LIST, NULL));
@@ -1176,7 +1165,7 @@ TEST_F(device, bad_pointer)
 /* Guards: a copy of the entries without a check of its result */
 TEST_F(device, bad_array)
 {
-	char *hole = map_page_before_hole(_metadata) + PAGE;
+	char *hole = map_hole(_metadata);
 	struct udmabuf_create_list *list = (void *)(hole - sizeof(*list));
 
 	memset(list, 0, sizeof(*list));
@@ -1217,6 +1206,26 @@ TEST_F(device, cloexec)
 			close(fds[i]);
 		}
 	}
+	close(memfd);
+}
+
+/* Whoever has closed its standard input gets 0. */
+/*
+ * Guards: descriptor 0 that is taken for an error, and its buffer freed while
+ * it is open
+ */
+TEST_F(device, lowest)
+{
+	int memfd = make_memfd(0, PAGE, F_SEAL_SHRINK);
+	void *map;
+
+	ASSERT_LE(0, memfd);
+	close(STDIN_FILENO);
+	ASSERT_EQ(0, create(self->fd, memfd, 0, PAGE, 0));
+	ASSERT_EQ(0, map_shared(STDIN_FILENO, PAGE, &map));
+	EXPECT_EQ(0, touch(map));
+	munmap(map, PAGE);
+	close(STDIN_FILENO);
 	close(memfd);
 }
 
