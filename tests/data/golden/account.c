@@ -336,6 +336,24 @@ FIXTURE_TEARDOWN(cost)
 	EXPECT_TRUE(check_baseline(_metadata, &self->before));
 }
 
+/*
+ * Guards: files of debugfs that others than root may open, where it lets them
+ * in
+ */
+TEST_F(cost, private)
+{
+	static const char * const files[] = {
+		UDMABUF_IOV_TOTALS, UDMABUF_IOV_CHARGES, UDMABUF_IOV_BUFFERS
+	};
+	struct stat stat_of;
+	size_t i;
+
+	for (i = 0; i < ARRAY_SIZE(files); i++) {
+		ASSERT_EQ(0, stat(files[i], &stat_of));
+		EXPECT_EQ(0400, stat_of.st_mode & 07777) TH_LOG("%s", files[i]);
+	}
+}
+
 /* Memory that nobody has touched gets its pages when it is pinned. */
 /* Guards: M23: a charge that is made when the pages are pinned already */
 TEST_F(cost, before_pinning)
@@ -444,6 +462,254 @@ TEST_F(cost, memory_cgroup)
 	EXPECT_EQ(0, rmdir(cgroup.path));
 	EXPECT_EQ(0, umount(cgroup.top));
 	rmdir(cgroup.top);
+}
+
+#define ROUNDS		128
+#define TRIES		8
+#define SLABS		"/proc/slabinfo"
+
+enum what {
+	CREATE_LIST,
+	CREATE_IOV,
+	LIST_REFUSED,
+	LIST_UNREADABLE,
+	IOV_REFUSED,
+	IOV_UNREADABLE,
+	MAP,
+};
+
+/* One huge page: of small ones the arrays of a buffer would take, the kernel has hundreds ready. */
+FIXTURE(repeated)
+{
+	struct baseline before;
+	struct source source;
+	struct layout layout;
+	int device;
+	int importer;
+	int dmabuf;
+	char *hole;
+	char *slabs_before;
+	char *slabs_now;
+};
+
+/*
+ * What is done so often that one object lost each time is told from what the
+ * kernel keeps ready.
+ */
+FIXTURE_VARIANT(repeated)
+{
+	int what;
+};
+
+FIXTURE_VARIANT_ADD(repeated, create_list)
+{
+	.what = CREATE_LIST,
+};
+
+FIXTURE_VARIANT_ADD(repeated, create_iov)
+{
+	.what = CREATE_IOV,
+};
+
+FIXTURE_VARIANT_ADD(repeated, list_refused)
+{
+	.what = LIST_REFUSED,
+};
+
+FIXTURE_VARIANT_ADD(repeated, list_unreadable)
+{
+	.what = LIST_UNREADABLE,
+};
+
+FIXTURE_VARIANT_ADD(repeated, iov_refused)
+{
+	.what = IOV_REFUSED,
+};
+
+FIXTURE_VARIANT_ADD(repeated, iov_unreadable)
+{
+	.what = IOV_UNREADABLE,
+};
+
+FIXTURE_VARIANT_ADD(repeated, map)
+{
+	.what = MAP,
+};
+
+#define SLABS_BYTES	(1 << 17)
+
+FIXTURE_SETUP(repeated)
+{
+	struct layout layout = {
+		.backing = HUGETLB, .pages = 512, .nr_runs = 2, .runs = { { 256, 256 }, { 0, 256 } },
+	};
+
+	if (!driver_is_udmabuf_iov())
+		SKIP(return, "this driver does not take iovecs");
+	/* It also looks closer, and its kernels keep what was freed for a while, for KASAN. */
+	if (!access("/sys/kernel/debug/kmemleak", F_OK))
+		SKIP(return, "kmemleak looks for what is lost");
+	self->slabs_before = malloc(SLABS_BYTES);
+	self->slabs_now = malloc(SLABS_BYTES);
+	if (!read_text(SLABS, self->slabs_before, SLABS_BYTES))
+		SKIP(return, "no " SLABS);
+	self->layout = layout;
+	if (!source_open(_metadata, &self->source, &self->layout))
+		return;
+	self->importer = open_importer(_metadata);
+	if (self->importer < 0)
+		return;
+	self->hole = map_hole(_metadata);
+	ASSERT_EQ(0, set_limit(RLIM_INFINITY));
+	self->device = open_device(_metadata);
+	baseline_take(&self->before);
+	self->dmabuf = export_source(self->device, &self->source);
+	ASSERT_LE(0, self->dmabuf);
+	/* Somebody who has no other buffer. */
+	ASSERT_EQ(0, set_user(TEST_UID));
+}
+
+FIXTURE_TEARDOWN(repeated)
+{
+	close(self->dmabuf);
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+/* A call whose second entry is no memory, or whose entries cannot be read. Return: -errno. */
+static int call_refused(const FIXTURE_DATA(repeated) *self, bool iov, bool unreadable)
+{
+	struct udmabuf_create_list list = { .count = 2 };
+	struct udmabuf_create_item items[2] = {
+		{ .memfd = self->source.memfd, .size = PAGE_BYTES },
+		{ .memfd = -1, .size = PAGE_BYTES },
+	};
+	struct udmabuf_iov_create head = { .niov = 2 };
+	struct udmabuf_iov_entry entries[2] = {
+		{ .base = (uintptr_t)self->source.map, .len = PAGE_BYTES },
+		{ .base = (uintptr_t)self->hole, .len = PAGE_BYTES },
+	};
+	char *at = self->hole - (iov ? sizeof(head) : sizeof(list));
+
+	if (!unreadable)
+		at -= iov ? sizeof(entries) : sizeof(items);
+	if (iov) {
+		memcpy(at, &head, sizeof(head));
+		memcpy(at + sizeof(head), entries, unreadable ? 0 : sizeof(entries));
+		return call(self->device, UDMABUF_IOV_CREATE, at);
+	}
+	memcpy(at, &list, sizeof(list));
+	memcpy(at + sizeof(list), items, unreadable ? 0 : sizeof(items));
+	return call(self->device, UDMABUF_CREATE_LIST, at);
+}
+
+static int map_once(const FIXTURE_DATA(repeated) *self)
+{
+	int handle = attach(self->importer, self->dmabuf, DMABUF_IMPORTER_DEV_DEFAULT, 0), error;
+	struct dmabuf_importer_map map;
+
+	if (handle < 0)
+		return handle;
+	error = map_dma(self->importer, handle, DMABUF_IMPORTER_BIDIRECTIONAL, &map);
+	if (!error)
+		error = unmap_dma(self->importer, handle);
+	detach(self->importer, handle);
+	return error;
+}
+
+/* Return: a descriptor, 0, or -errno. */
+static int do_once(const FIXTURE_DATA(repeated) *self, enum what what)
+{
+	switch (what) {
+	case CREATE_LIST:
+		return create_list(self->device, self->source.memfd, &self->layout, 0);
+	case CREATE_IOV:
+		return create_iov(self->device, self->source.map, &self->layout, 0);
+	case LIST_REFUSED:
+	case LIST_UNREADABLE:
+		return call_refused(self, false, what == LIST_UNREADABLE);
+	case IOV_REFUSED:
+	case IOV_UNREADABLE:
+		return call_refused(self, true, what == IOV_UNREADABLE);
+	case MAP:
+		return map_once(self);
+	}
+	return -ENOSYS;
+}
+
+/* Each time with credentials that are new, so that those of a buffer are its own. */
+static void do_rounds(struct __test_metadata *_metadata, const FIXTURE_DATA(repeated) *self,
+		      enum what what, int expected)
+{
+	int round, result;
+
+	for (round = 0; round < ROUNDS; round++) {
+		ASSERT_EQ(0, set_capable(round % 2));
+		result = do_once(self, what);
+		ASSERT_EQ(-expected, result < 0 ? result : 0);
+		if (what == CREATE_LIST || what == CREATE_IOV)
+			close(result);
+	}
+}
+
+/*
+ * Find the cache of objects that has grown most, slabinfo(5): "name active total size per_slab".
+ * Those with more objects in a slab than would be lost tell nothing: they grow by whole slabs.
+ *
+ * Return: by how many objects.
+ */
+static long long most_growth(const char *before, const char *now, char name[32])
+{
+	long long active, growth, most = 0;
+	char word[33] = "";
+	const char *line;
+	int per_slab;
+
+	for (line = now; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (sscanf(line, "%31s %lld %*d %*d %d", word, &active, &per_slab) != 3)
+			continue;
+		strcat(word, " ");
+		growth = active - field_of(before, word);
+		if (per_slab > ROUNDS / 2 || growth <= most)
+			continue;
+		most = growth;
+		strcpy(name, word);
+	}
+	return most;
+}
+
+/*
+ * Guards: memory of a call, a buffer, its owner or a mapping that is never
+ * freed, on kernels without kmemleak
+ */
+TEST_F_TIMEOUT(repeated, nothing_lost, 5)
+{
+	static const int expected[] = {
+		[LIST_REFUSED] = EBADFD,
+		[LIST_UNREADABLE] = EFAULT,
+		[IOV_REFUSED] = EFAULT,
+		[IOV_UNREADABLE] = EFAULT,
+		[MAP] = 0,
+	};
+	long long growth;
+	char name[33];
+	int try;
+
+	/*
+	 * The first rounds are those in which the kernel gets ready. What it keeps for later, or until
+	 * an RCU grace period is over, grows now and then; what is lost grows each time.
+	 */
+	do_rounds(_metadata, self, variant->what, expected[variant->what]);
+	for (try = 0; try < TRIES; try++) {
+		ASSERT_TRUE(read_text(SLABS, self->slabs_before, SLABS_BYTES));
+		do_rounds(_metadata, self, variant->what, expected[variant->what]);
+		ASSERT_TRUE(read_text(SLABS, self->slabs_now, SLABS_BYTES));
+		growth = most_growth(self->slabs_before, self->slabs_now, name);
+		if (growth < ROUNDS * 3 / 4)
+			break;
+		usleep(10000);
+	}
+	EXPECT_GT(TRIES, try) TH_LOG("%lld more in %s after %d rounds", growth, name, ROUNDS);
 }
 
 TEST_HARNESS_MAIN
