@@ -612,4 +612,193 @@ TEST_F(huge, untouched)
 	close(dmabuf);
 }
 
+FIXTURE(hole)
+{
+	struct baseline before;
+	int device;
+	int memfd;
+};
+
+FIXTURE_SETUP(hole)
+{
+	if (!reserve_huge_pages(HUGE_PAGES))
+		SKIP(return, "not enough memory for %d huge pages", HUGE_PAGES);
+	self->device = open_device(_metadata);
+	self->memfd = make_memfd(MFD_HUGETLB | MFD_HUGE_2MB, HUGE_PAGES * HUGE_PAGE_BYTES,
+				 F_SEAL_SHRINK | F_SEAL_GROW);
+	ASSERT_LE(0, self->memfd);
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(hole)
+{
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+static void *map_huge(struct __test_metadata *_metadata, size_t bytes, int fd)
+{
+	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | MFD_HUGE_2MB : MAP_SHARED;
+	void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+
+	ASSERT_NE(MAP_FAILED, map);
+	return map;
+}
+
+/* What is mapped is reserved: there is no page left for the file until it is unmapped. */
+/*
+ * Guards: a hole that is filled with a page that others have reserved; an errno
+ * of fallocate() that is handed on
+ */
+TEST_F(hole, none_free)
+{
+	size_t bytes = (read_field("/proc/meminfo", "HugePages_Free:") -
+			read_field("/proc/meminfo", "HugePages_Rsvd:")) * HUGE_PAGE_BYTES;
+	void *others = map_huge(_metadata, bytes, -1);
+	int dmabuf;
+
+	EXPECT_EQ(-ENOMEM, create(self->device, self->memfd, 0, HUGE_PAGE_BYTES, 0));
+	munmap(others, bytes);
+	dmabuf = create(self->device, self->memfd, 0, HUGE_PAGE_BYTES, 0);
+	EXPECT_LE(0, dmabuf);
+	close(dmabuf);
+}
+
+/*
+ * Guards: what the entries before have pinned, taken for the first part of this
+ * one
+ */
+TEST_F(hole, later_entry)
+{
+	int full = make_memfd(MFD_HUGETLB | MFD_HUGE_2MB, HUGE_PAGE_BYTES, F_SEAL_SHRINK), dmabuf;
+	struct {
+		struct udmabuf_create_list head;
+		struct udmabuf_create_item items[2];
+	} list = {
+		.head.count = 2,
+		.items[0] = { .memfd = full, .size = HUGE_PAGE_BYTES },
+		.items[1] = { .memfd = self->memfd, .size = HUGE_PAGE_BYTES },
+	};
+	char *source = map_huge(_metadata, HUGE_PAGE_BYTES, full), *map;
+
+	stamp_page(source, SEED_SOURCE, 0);
+	dmabuf = call(self->device, UDMABUF_CREATE_LIST, &list);
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, map_shared(dmabuf, 2 * HUGE_PAGE_BYTES, (void **)&map));
+	EXPECT_TRUE(page_is_stamped(map, SEED_SOURCE, 0));
+	stamp_page(map + HUGE_PAGE_BYTES, SEED_BUFFER, 1);
+	munmap(source, HUGE_PAGE_BYTES);
+	source = map_huge(_metadata, HUGE_PAGE_BYTES, self->memfd);
+	EXPECT_TRUE(page_is_stamped(source, SEED_BUFFER, 1));
+	munmap(source, HUGE_PAGE_BYTES);
+	munmap(map, 2 * HUGE_PAGE_BYTES);
+	close(dmabuf);
+	close(full);
+}
+
+/* Filled from anywhere else, the file would grow, which it must not. */
+/*
+ * Guards: before 6.11: pages that are filled from the wrong place on when the
+ * first of a range are there
+ */
+TEST_F(hole, second_page)
+{
+	size_t bytes = HUGE_PAGES * HUGE_PAGE_BYTES;
+	char *source = map_huge(_metadata, bytes, self->memfd), *map;
+	int dmabuf;
+
+	stamp_page(source, SEED_SOURCE, 0);
+	dmabuf = create(self->device, self->memfd, 0, bytes, 0);
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, map_shared(dmabuf, bytes, (void **)&map));
+	EXPECT_TRUE(page_is_stamped(map, SEED_SOURCE, 0));
+	stamp_page(map + HUGE_PAGE_BYTES, SEED_BUFFER, 1);
+	EXPECT_TRUE(page_is_stamped(source + HUGE_PAGE_BYTES, SEED_BUFFER, 1));
+	munmap(map, bytes);
+	munmap(source, bytes);
+	close(dmabuf);
+}
+
+#define MANY		1300
+#define NEIGHBOURS	16
+
+FIXTURE(many)
+{
+	struct baseline before;
+	int device;
+	int memfd;
+};
+
+FIXTURE_SETUP(many)
+{
+	self->device = open_device(_metadata);
+	self->memfd = make_memfd(0, MANY * PAGE_BYTES, F_SEAL_SHRINK);
+	ASSERT_LE(0, self->memfd);
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(many)
+{
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+/* Make a buffer of small pages, and look whether each is where it belongs. */
+static void check_many(struct __test_metadata *_metadata, FIXTURE_DATA(many) *self, bool iov)
+{
+	static const struct layout layout = { .nr_runs = 1, .runs = { { 0, MANY } } };
+	int flags = iov ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED, dmabuf;
+	size_t bytes = MANY * PAGE_BYTES, page;
+	char *source = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, iov ? -1 : self->memfd, 0);
+	char *map;
+
+	ASSERT_NE(MAP_FAILED, source);
+	madvise(source, bytes, MADV_NOHUGEPAGE);
+	for (page = 0; page < MANY; page++)
+		stamp_page(source + page * PAGE_BYTES, SEED_SOURCE, page);
+	dmabuf = iov ? create_iov(self->device, source, &layout, 0) :
+		       create(self->device, self->memfd, 0, bytes, 0);
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, map_shared(dmabuf, bytes, (void **)&map));
+	for (page = 0; page < MANY; page++)
+		ASSERT_TRUE(page_is_stamped(map + page * PAGE_BYTES, SEED_SOURCE, page)) {
+			TH_LOG("page %zu of the buffer", page);
+		}
+	munmap(map, bytes);
+	munmap(source, bytes);
+	close(dmabuf);
+}
+
+/* Guards: a batch that starts where the last one did */
+TEST_F(many, iovecs)
+{
+	if (!driver_is_udmabuf_iov())
+		SKIP(return, "this driver does not take iovecs");
+	check_many(_metadata, self, true);
+}
+
+/* Guards: a batch that starts where the last one did */
+TEST_F(many, memfds)
+{
+	check_many(_metadata, self, false);
+}
+
+/*
+ * What was written behind the array of a batch is found by who is given that memory next: the array
+ * of a buffer of 512 pages has the same size.
+ */
+/* Guards: a batch of more pages than there is room for */
+TEST_F(many, neighbours)
+{
+	int neighbours[NEIGHBOURS], dmabuf, i;
+
+	for (i = 0; i < NEIGHBOURS; i++) {
+		dmabuf = create(self->device, self->memfd, 0, MANY * PAGE_BYTES, 0);
+		ASSERT_LE(0, dmabuf);
+		close(dmabuf);
+		neighbours[i] = create(self->device, self->memfd, 0, 512 * PAGE_BYTES, 0);
+		ASSERT_LE(0, neighbours[i]);
+	}
+	for (i = 0; i < NEIGHBOURS; i++)
+		close(neighbours[i]);
+}
+
 TEST_HARNESS_MAIN
