@@ -898,6 +898,62 @@ TEST_F(unlimited, answers)
 		  call(self->device, UDMABUF_CREATE_LIST, &list));
 }
 
+FIXTURE(all_memory)
+{
+	struct baseline before;
+	int device;
+	size_t pages;
+	char *hole;
+	char size_limit_mb[16];
+	char list_limit[16];
+};
+
+FIXTURE_SETUP(all_memory)
+{
+	char highest[16];
+
+	if (!driver_is_udmabuf_iov())
+		SKIP(return, "this driver does not look at the size of memory");
+	self->pages = read_field("/proc/meminfo", "MemTotal:") * 1024 / PAGE_BYTES;
+	self->hole = map_hole(_metadata);
+	ASSERT_TRUE(read_parameter("size_limit_mb", self->size_limit_mb));
+	ASSERT_TRUE(read_parameter("list_limit", self->list_limit));
+	snprintf(highest, sizeof(highest), "%u", ~0U);
+	ASSERT_TRUE(write_parameter("size_limit_mb", highest));
+	ASSERT_TRUE(write_parameter("list_limit", highest));
+	self->device = open_device(_metadata);
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(all_memory)
+{
+	restore_limits(_metadata, self->size_limit_mb, self->list_limit);
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+/* What is not too much is looked for. */
+/* Guards: >= instead of > at the size of memory */
+TEST_F(all_memory, pages)
+{
+	struct layout layout = { .nr_runs = 1, .runs = { { 0, self->pages } } };
+
+	EXPECT_EQ(-EFAULT, create_iov(self->device, self->hole, &layout, 0));
+	layout.runs[0].count++;
+	EXPECT_EQ(-ENOMEM, create_iov(self->device, self->hole, &layout, 0));
+}
+
+/* Guards: >= instead of > at the size of memory */
+TEST_F(all_memory, entries)
+{
+	struct udmabuf_iov_create *head = (void *)(self->hole - sizeof(*head));
+
+	head->flags = 0;
+	head->niov = self->pages;
+	EXPECT_EQ(-EFAULT, call(self->device, UDMABUF_IOV_CREATE, head));
+	head->niov++;
+	EXPECT_EQ(-ENOMEM, call(self->device, UDMABUF_IOV_CREATE, head));
+}
+
 /* A pin is worth 1024 references of 2^31 on all kernels; at half of them the driver stops. */
 #define REFERENCES	1024
 #define HALF_OF_ALL	(1 << 30)
