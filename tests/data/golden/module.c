@@ -66,15 +66,41 @@ static void check_call(struct __test_metadata *_metadata, const char *path)
 	close(memfd);
 }
 
+/* Return: whether the kernel has said this since; @log is /dev/kmsg, one message a read. */
+static bool has_said(int log, const char *words)
+{
+	char line[4096];
+	ssize_t got;
+
+	while ((got = read(log, line, sizeof(line) - 1)) > 0) {
+		line[got] = '\0';
+		if (strstr(line, words))
+			return true;
+	}
+	return false;
+}
+
+static int open_log(struct __test_metadata *_metadata)
+{
+	int log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+
+	ASSERT_LE(0, lseek(log, 0, SEEK_END)) TH_LOG("/dev/kmsg: %s", strerror(errno));
+	return log;
+}
+
 /*
  * Guards: a device or files of debugfs that outlive the module, whose code is
- * gone
+ * gone; a complaint about nothing
  */
 TEST_F(load, again)
 {
+	int log = open_log(_metadata);
+
 	EXPECT_FALSE(exists(UDMABUF_DEVICE));
 	EXPECT_FALSE(exists(DEBUGFS_FOLDER));
 	ASSERT_EQ(0, load(self->file, ""));
+	EXPECT_FALSE(has_said(log, "udmabuf_iov: "));
+	close(log);
 	EXPECT_TRUE(exists(UDMABUF_IOV_TOTALS));
 	check_call(_metadata, UDMABUF_DEVICE);
 }
@@ -96,16 +122,20 @@ static bool take_name(char *parameter, size_t size)
 
 /*
  * Guards: a name for the device that another one has, at which the kernel
- * prints a stack trace
+ * prints a stack trace, and nobody says why
  */
 TEST_F(load, name_taken)
 {
-	char parameter[300];
-	int error;
+	char parameter[300], words[330];
+	int log = open_log(_metadata), error;
 
 	if (!take_name(parameter, sizeof(parameter)))
 		SKIP(return, "no device whose name could be taken");
 	error = load(self->file, parameter);
+	snprintf(words, sizeof(words), "a device called %s exists already",
+		 strchr(parameter, '=') + 1);
+	EXPECT_TRUE(has_said(log, words));
+	close(log);
 	/* 7.3 keeps EEXIST for modules that are loaded already, and says EBUSY here. */
 	EXPECT_TRUE(error == -EEXIST || error == -EBUSY);
 	EXPECT_FALSE(driver_is_udmabuf_iov());
