@@ -16,7 +16,6 @@ from itertools import takewhile
 
 from harness.splat import Scanner, Splat
 from harness.splatline import RESTORED, Mark
-from harness.splattable import table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,16 +67,6 @@ def attribute(chunks: Iterable[bytes], *, tests: Collection[str] = ()) -> tuple[
             before = None if after is None else name(after)
             charges.append(Charge(test=running, splat=splat, line=splat.line, before=before))
     return tuple(charges)
-
-
-def benign(message: str, *, injected: bool = False) -> bool:
-    """Tell whether a kernel message is one that good kernels print on good days.
-
-    Args:
-        message: `<LEVEL>TEXT`, as the guest reports what came during a test; TEXT alone is as good.
-        injected: allocations failed on purpose meanwhile.
-    """
-    return table().harmless(message, injected=injected)
 
 
 def _own(marks: Iterable[Mark]) -> Iterator[Mark]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from harness import ktap
-from harness.attribute import benign
+from harness.complaint import complaints
 from harness.evidence import Blame, Death, Evidence, Suite, death_of, reported_after, suites_of
 from harness.results import Status, TestResult, VmEnd, VmExit
 
@@ -179,9 +179,8 @@ def _reported(id_: str, tests: list[ktap.Test]) -> TestResult:
 
 def _complaints(test: ktap.Test) -> list[str]:
     """Return what the guest found in the kernel's log: warnings and worse that mean something."""
-    said = (line.removeprefix(_KERNEL) for line in test.lines if line.startswith(_KERNEL))
-    injected = any(_FAULTS in line for line in test.lines)
-    return [message for message in said if not benign(message, injected=injected)]
+    said = [line.removeprefix(_KERNEL) for line in test.lines if line.startswith(_KERNEL)]
+    return complaints(said, injected=any(_FAULTS in line for line in test.lines))
 
 
 def _reason(test: ktap.Test) -> str:

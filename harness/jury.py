@@ -13,7 +13,8 @@ from functools import cache
 from pathlib import Path
 
 _PACKAGE = Path(__file__).parent
-_JUDGE = "judge"
+# It, and what tells whose a splat is.
+_JUDGES = ("judge", "attribute")
 # They say what the judge is shown: which splats, whose they are and what excuses them, how a VM
 # ended and what it was asked, which tests run again. Each by itself: what they are made of is most
 # of the harness.
@@ -36,9 +37,9 @@ def judge_digest() -> str:
 
 
 def _modules(package: Path) -> set[Path]:
-    """Return the judge's file, and those of what it imports of ours, and so on."""
+    """Return the judges' files, and those of what they import of ours, and so on."""
     found: set[Path] = set()
-    left = [package / f"{_JUDGE}.py"]
+    left = [package / f"{name}.py" for name in _JUDGES]
     while left:
         path = left.pop()
         # `from harness.results import Status`, too, may name modules: only some are files.

@@ -73,6 +73,7 @@ class Table:
     ignore: re.Pattern[str]
     benign: re.Pattern[str]
     injected: re.Pattern[str]
+    traces: tuple[tuple[re.Pattern[str], re.Pattern[str]], ...]
     skip: Mapping[str, str]
     hints: Mapping[str, tuple[int, ...]]
     _skips: dict[tuple[str, ...], "_Names"] = field(default_factory=dict)
@@ -106,6 +107,10 @@ class Table:
         if found is None and injected:
             found = self.injected.match(text)
         return found is not None and self.find(text[found.end() :]) is None
+
+    def traced(self, text: str) -> re.Pattern[str] | None:
+        """Return whose trace may follow a message that says nothing bad then; None: nobody's."""
+        return next((comm for match, comm in self.traces if match.match(text)), None)
 
     def refine(self, texts: Sequence[str]) -> Refinement | None:
         """Return what the lines between "cut here" and the trace say about a WARNING or a BUG."""
@@ -220,6 +225,9 @@ def table() -> Table:
         ignore=re.compile("|".join(data["ignore"]["match"])),
         benign=_message(data["benign"]["match"]),
         injected=_message(data["benign"]["injected"]),
+        traces=tuple(
+            (_message([one["match"]]), re.compile(one["comm"])) for one in data["benign"]["trace"]
+        ),
         skip={
             **{name: _one_of(patterns) for name, patterns in data["skip"].items()},
             "@gate": _one_of(data["entry"]["gate"]),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.attribute import Charge, attribute, benign
+from harness.attribute import Charge, attribute
 
 FOLDER = Path(__file__).with_name("data") / "splats"
 WARNING = (FOLDER / "warning.log").read_bytes()
@@ -144,26 +144,3 @@ def test_an_interleaved_splat_is_charged_by_its_first_line() -> None:
         (IDS[0], "test_a:671"),
         (IDS[1], "test_b:672"),
     ]
-
-
-def test_benign_messages() -> None:
-    assert benign("<4>udmabuf_iov: loading out-of-tree module taints kernel.")
-    assert benign("clocksource: timekeeping watchdog on CPU0: Marking clocksource 'tsc' as")
-    assert benign("<3>udmabuf_iov: a device called udmabuf exists already, probably that of the")
-    assert benign("<4>workqueue: drain_vmap_area_work hogged CPU for >10000us 4 times, consider")
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        "<4>udmabuf_iov: refused",
-        "<4>WARNING: CPU: 0 PID: 1 at foo.c:1 foo+0x1/0x2",
-        "<4>sysrq: BUG: soft lockup - CPU#0 stuck for 26s! [a:1]",
-        "<3>INFO: task a:1 blocked for more than 120 seconds.",
-        "<4>foo clocksource: ",
-        "<2>harness: no results port",
-        "",
-    ],
-)
-def test_not_benign(message: str) -> None:
-    assert not benign(message)

@@ -26,6 +26,7 @@ PURE = (
     "junit",
     "legible",
     "cause",
+    "complaint",
     "flake",
     "gcov",
     "spot",

@@ -27,7 +27,7 @@ def add(path: Path, text: str) -> None:
     path.write_text(path.read_text() + text)
 
 
-MADE_OF = ("ktapline.py", "splat.py", "evidence.py", "results.py")
+MADE_OF = ("attribute.py", "complaint.py", "ktapline.py", "splat.py", "evidence.py", "results.py")
 WITNESSES = ("rundir.py", "emulator.py", "watch.py", "interrogate.py", "session.py")
 
 
