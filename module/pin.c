@@ -353,9 +353,7 @@ static int pin_memfd(struct uiov_buf *buf, struct file *file, enum memory_kind k
 /* Allocate the pages of a hugetlb file. Takes the inode lock. */
 static int populate_memfd(struct file *file, loff_t start, loff_t size)
 {
-	int err = vfs_fallocate(file, FALLOC_FL_KEEP_SIZE, start, size);
-
-	return err == -ENOSPC ? -ENOMEM : err;
+	return vfs_fallocate(file, FALLOC_FL_KEEP_SIZE, start, size);
 }
 
 /*
@@ -406,6 +404,9 @@ static int pin_memfd_file(struct uiov_buf *buf, struct file *file, u64 offset, u
 			err = pin_memfd_locked(buf, file, kind, offset + done, size - done, true);
 	}
 
+	/* No free huge page, or no page that may be committed. */
+	if (err == -ENOSPC)
+		return -ENOMEM;
 	return err == -EAGAIN ? -EINTR : err;
 }
 

@@ -781,6 +781,30 @@ TEST_F(many, memfds)
 	check_many(_metadata, self, false);
 }
 
+#define OVERCOMMIT(name)	"/proc/sys/vm/overcommit_" name
+#define NEVER		2
+
+/* No page that is not there yet can be had: what is committed already is beyond the limit. */
+/*
+ * Guards: a failure of the batch that is taken for one without pages, again and
+ * again
+ */
+TEST_F(many, no_room)
+{
+	long long policy = read_number(OVERCOMMIT("memory")), dmabuf;
+	long long kbytes = read_number(OVERCOMMIT("kbytes")), ratio = read_number(OVERCOMMIT("ratio"));
+
+	ASSERT_TRUE(write_number(OVERCOMMIT("kbytes"), 1));
+	ASSERT_TRUE(write_number(OVERCOMMIT("memory"), NEVER));
+	dmabuf = create(self->device, self->memfd, 0, MANY * PAGE_BYTES, 0);
+	EXPECT_TRUE(write_number(OVERCOMMIT("memory"), policy));
+	if (kbytes)
+		EXPECT_TRUE(write_number(OVERCOMMIT("kbytes"), kbytes));
+	else
+		EXPECT_TRUE(write_number(OVERCOMMIT("ratio"), ratio));
+	EXPECT_EQ(-ENOMEM, dmabuf);
+}
+
 /*
  * What was written behind the array of a batch is found by who is given that memory next: the array
  * of a buffer of 512 pages has the same size.
