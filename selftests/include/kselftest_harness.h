@@ -85,6 +85,7 @@ struct __fixture_metadata {
 /* Shared by the runner, the test and everything that the test forks. */
 struct __ksft_outcome {
 	bool failed;
+	bool told;		/* what failed has been printed */
 	bool skipped;
 	char reason[256];
 };
@@ -209,6 +210,7 @@ static inline void __ksft_differ(struct __test_metadata *_metadata, const char *
 	__ksft_print("# %s:%d:%s:Expected %s (%s) %s %s (%s)", file, line, _metadata->name,
 		     expected, __ksft_format(expected_value, left), relation,
 		     seen, __ksft_format(seen_value, right));
+	_metadata->outcome->told = true;
 }
 
 static inline bool __ksft_strings(struct __test_metadata *_metadata, const char *file, int line,
@@ -219,6 +221,7 @@ static inline bool __ksft_strings(struct __test_metadata *_metadata, const char 
 	_metadata->outcome->failed = true;
 	__ksft_print("# %s:%d:%s:Expected '%s' %s '%s'", file, line, _metadata->name,
 		     expected, equal ? "==" : "!=", seen);
+	_metadata->outcome->told = true;
 	return true;
 }
 
@@ -504,6 +507,9 @@ static inline enum __ksft_verdict __ksft_judge(const struct __test_metadata *tes
 			     test->name, info->si_status, strsignal(info->si_status));
 		return __KSFT_NOT_OK;
 	}
+	if (test->outcome->failed && !test->outcome->told)
+		__ksft_print("# %s: Test failed in a process that was killed before it said why",
+			     test->name);
 	if (test->outcome->failed)
 		return __KSFT_NOT_OK;
 	if (test->outcome->skipped || info->si_status == KSFT_SKIP)

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/resource.h>
 
 TEST(pass)
 {
@@ -78,6 +79,22 @@ TEST(child_fails)
 }
 
 /* The child holds a lock on /proc/self/exe for as long as it lives. */
+/* Here by what it writes, elsewhere by another process. */
+TEST(child_is_killed_while_it_fails)
+{
+	const struct rlimit nothing = { 0 };
+	pid_t child = fork();
+
+	ASSERT_LE(0, child);
+	if (!child) {
+		dup2(fileno(tmpfile()), STDOUT_FILENO);
+		setrlimit(RLIMIT_FSIZE, &nothing);
+		EXPECT_EQ(1, 2);
+		_exit(0);
+	}
+	ASSERT_EQ(child, waitpid(child, NULL, 0));
+}
+
 TEST(leaves_a_process)
 {
 	int ready[2];

