@@ -644,23 +644,41 @@ static void *map_huge(struct __test_metadata *_metadata, size_t bytes, int fd)
 	return map;
 }
 
-/* What is mapped is reserved: there is no page left for the file until it is unmapped. */
+/* What is mapped is reserved: the file has a page, and gets no other until that is unmapped. */
 /*
  * Guards: a hole that is filled with a page that others have reserved; an errno
  * of fallocate() that is handed on
  */
 TEST_F(hole, none_free)
 {
-	size_t bytes = (read_field("/proc/meminfo", "HugePages_Free:") -
-			read_field("/proc/meminfo", "HugePages_Rsvd:")) * HUGE_PAGE_BYTES;
-	void *others = map_huge(_metadata, bytes, -1);
+	void *others;
+	size_t bytes;
 	int dmabuf;
 
-	EXPECT_EQ(-ENOMEM, create(self->device, self->memfd, 0, HUGE_PAGE_BYTES, 0));
+	ASSERT_EQ(0, fallocate(self->memfd, 0, 0, HUGE_PAGE_BYTES));
+	bytes = (read_field("/proc/meminfo", "HugePages_Free:") -
+		 read_field("/proc/meminfo", "HugePages_Rsvd:")) * HUGE_PAGE_BYTES;
+	others = map_huge(_metadata, bytes, -1);
+	EXPECT_EQ(-ENOMEM, create(self->device, self->memfd, 0, 2 * HUGE_PAGE_BYTES, 0));
 	munmap(others, bytes);
 	dmabuf = create(self->device, self->memfd, 0, HUGE_PAGE_BYTES, 0);
 	EXPECT_LE(0, dmabuf);
 	close(dmabuf);
+}
+
+/*
+ * Guards: holes that are filled before it is known whether the file is accepted
+ */
+TEST_F(hole, refused)
+{
+	int memfd = make_memfd(MFD_HUGETLB | MFD_HUGE_2MB, HUGE_PAGE_BYTES, 0);
+	struct stat stat_of;
+
+	ASSERT_LE(0, memfd);
+	EXPECT_EQ(-EINVAL, create(self->device, memfd, 0, HUGE_PAGE_BYTES, 0));
+	ASSERT_EQ(0, fstat(memfd, &stat_of));
+	EXPECT_EQ(0, stat_of.st_blocks);
+	close(memfd);
 }
 
 /*
@@ -798,10 +816,12 @@ TEST_F(many, no_room)
 	ASSERT_TRUE(write_number(OVERCOMMIT("memory"), NEVER));
 	dmabuf = create(self->device, self->memfd, 0, MANY * PAGE_BYTES, 0);
 	EXPECT_TRUE(write_number(OVERCOMMIT("memory"), policy));
-	if (kbytes)
+	/* With braces, for the kernel's own EXPECT_TRUE(). */
+	if (kbytes) {
 		EXPECT_TRUE(write_number(OVERCOMMIT("kbytes"), kbytes));
-	else
+	} else {
 		EXPECT_TRUE(write_number(OVERCOMMIT("ratio"), ratio));
+	}
 	EXPECT_EQ(-ENOMEM, dmabuf);
 }
 
