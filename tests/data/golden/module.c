@@ -10,6 +10,7 @@
 
 #include <dirent.h>
 #include <pthread.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 
 #define MODULE_FILE	"/harness/udmabuf_iov.ko"
@@ -140,6 +141,40 @@ TEST_F(load, name_taken)
 	EXPECT_TRUE(error == -EEXIST || error == -EBUSY);
 	EXPECT_FALSE(driver_is_udmabuf_iov());
 	EXPECT_FALSE(exists(DEBUGFS_FOLDER));
+}
+
+/*
+ * Guards: limits that are not those of the documentation when nobody has set
+ * any
+ */
+TEST_F(load, defaults)
+{
+	char value[16];
+
+	ASSERT_EQ(0, load(self->file, ""));
+	ASSERT_TRUE(read_parameter("size_limit_mb", value));
+	EXPECT_STREQ("1024", value);
+	ASSERT_TRUE(read_parameter("list_limit", value));
+	EXPECT_STREQ("1024", value);
+	ASSERT_TRUE(read_parameter("memlock", value));
+	EXPECT_STREQ("iovecs", value);
+	EXPECT_EQ(0, unload());
+}
+
+/* A sysfs of our own can be unmounted again only when nobody holds what he has found there. */
+/* Guards: a path that was looked up and is held for ever */
+TEST_F(load, name_let_go)
+{
+	char parameter[300];
+
+	ASSERT_EQ(0, unshare(CLONE_NEWNS));
+	ASSERT_EQ(0, mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+	ASSERT_EQ(0, umount2("/sys", MNT_DETACH));
+	ASSERT_EQ(0, mount("sysfs", "/sys", "sysfs", 0, NULL));
+	if (!take_name(parameter, sizeof(parameter)))
+		SKIP(return, "no device whose name could be taken");
+	EXPECT_GT(0, load(self->file, parameter));
+	EXPECT_EQ(0, umount2("/sys", 0)) TH_LOG("%s", strerror(errno));
 }
 
 /*
