@@ -727,6 +727,32 @@ TEST_F(size_limit, sum)
 		close(result);
 }
 
+/* An entry for each page: so many entries are as much as so many pages. */
+/* Guards: >= instead of > where the number of entries is held to it */
+TEST_F(size_limit, entries)
+{
+	size_t count = variant->pages, i;
+	struct udmabuf_create_list *list = calloc(1, sizeof(*list) + count * sizeof(list->list[0]));
+	struct udmabuf_iov_create *iov = calloc(1, sizeof(*iov) + count * sizeof(iov->iovs[0]));
+	int result;
+
+	ASSERT_NE(NULL, list);
+	ASSERT_NE(NULL, iov);
+	list->count = iov->niov = count;
+	for (i = 0; i < count; i++) {
+		list->list[i].memfd = self->source.memfd;
+		list->list[i].size = iov->iovs[i].len = PAGE_BYTES;
+		iov->iovs[i].base = (uintptr_t)self->source.map;
+	}
+	result = variant->iov ? call(self->device, UDMABUF_IOV_CREATE, iov) :
+				call(self->device, UDMABUF_CREATE_LIST, list);
+	EXPECT_EQ(-variant->expected, result < 0 ? result : 0);
+	if (result >= 0)
+		close(result);
+	free(list);
+	free(iov);
+}
+
 /* Changes when the kernel warns for the first time. */
 static long long read_taint(void)
 {
