@@ -140,19 +140,13 @@ def build_module(
     if found is None:
         work = cache / "work" / f"{name}-{_key(*where, str(source.absolute()))[:16]}"
         waiting = partial(progress.note, f"waiting for another run to build {name}")
+        job = _Job(
+            source=source, kernel=kernel, name=name, toolchain=toolchain, work=work, gcov=gcov
+        )
         with locked(work, waiting=waiting), locked(entry.with_name(name), waiting=waiting):
             found = _load(entry, name)
             if found is None:
-                job = _Job(
-                    source=source,
-                    kernel=kernel,
-                    name=name,
-                    toolchain=toolchain,
-                    work=work,
-                    gcov=gcov,
-                )
-                log = _compile(job, sources, flags, cache, spawner)
-                _publish(job, entry, log, sources)
+                _publish(job, entry, _compile(job, sources, flags, cache, spawner), sources)
                 found = _load(entry, name)
                 if found is None:
                     raise VermagicError(f"{entry}: not whole after it was built")

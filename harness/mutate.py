@@ -95,13 +95,7 @@ def mutate(
         vms=Semaphore(default_jobs()),
     )
     if mutations:
-        with place.progress.phase("control") as phase:
-            suites = ready.selftests.suites
-            if not choice.auto:
-                # The others only if one of these mutants is missed.
-                suites = expected_suites(suites, [one.mutant for one in mutations])
-            bench.control(suites)
-            phase.done("the driver itself passes")
+        _control(place, bench, mutations, everything=choice.auto)
     table.head()
     for finding in findings:
         table.row(finding)
@@ -112,15 +106,37 @@ def mutate(
             table.row(finding)
     bench.state.prune()
     table.end(findings)
-    # The other shards may prove something; that nothing compiles is a fault in any.
-    elsewhere = all(one.verdict is Verdict.ELSEWHERE for one in findings)
-    idle = elsewhere if choice.shard is not None else choice.since is not None and not findings
-    if not proven(findings) and not idle:
+    if not proven(findings) and not _idle(choice, findings):
         raise HarnessError(
             "no mutant was judged: the tests have not been tried",
             hint="choose others, or another kernel: `harness mutate --list` shows all",
         )
     return exit_status(findings)
+
+
+def _control(
+    place: Place, bench: Bench, mutations: Sequence[Mutation], *, everything: bool
+) -> None:
+    """See that the driver itself passes the tests: all, or those that mutants are expected to fail.
+
+    The others are seen to only if one of these mutants is missed.
+    """
+    suites = bench.ready.selftests.suites
+    if not everything:
+        suites = expected_suites(suites, [one.mutant for one in mutations])
+    with place.progress.phase("control") as phase:
+        bench.control(suites)
+        phase.done("the driver itself passes")
+
+
+def _idle(choice: Choice, findings: Sequence[Finding]) -> bool:
+    """Whether nothing was to be judged, as it may be.
+
+    The other shards may prove something; that nothing compiles is a fault in any.
+    """
+    if choice.shard is not None:
+        return all(one.verdict is Verdict.ELSEWHERE for one in findings)
+    return choice.since is not None and not findings
 
 
 def list_mutants(place: Place, choice: Choice) -> None:
