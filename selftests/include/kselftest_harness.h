@@ -36,6 +36,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/param.h>
 #include <sys/prctl.h>
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -118,26 +119,57 @@ static inline void __ksft_register(struct __ksft_node **head, struct __ksft_node
 	*head = node;
 }
 
-/* Print one line with one write(2); what a test prints cannot forge a line of its own. */
-static void __attribute__((format(printf, 1, 2))) __ksft_print(const char *format, ...)
-{
-	char line[1024];
-	va_list args;
-	int length, i;
+/* What the runner has to say that can wait: no other process is told anything meanwhile. */
+static struct {
+	char text[2048];
+	size_t length;
+} __ksft_held;
 
-	va_start(args, format);
-	length = vsnprintf(line, sizeof(line) - 1, format, args);
-	va_end(args);
+/* Format one line; what a test prints cannot forge a line of its own. Return: its length. */
+static inline size_t __ksft_line(char *line, size_t size, const char *format, va_list args)
+{
+	int length = vsnprintf(line, size - 1, format, args), i;
+
 	if (length < 0)
-		return;
-	if (length > (int)sizeof(line) - 2)
-		length = sizeof(line) - 2;
+		return 0;
+	length = MIN(length, (int)size - 2);
 	for (i = 0; i < length; i++)
 		if (iscntrl((unsigned char)line[i]))
 			line[i] = ' ';
 	line[length++] = '\n';
-	while (write(STDOUT_FILENO, line, length) < 0 && errno == EINTR)
+	return length;
+}
+
+/* Print one line, behind those that are held, with one write(2). */
+static void __attribute__((format(printf, 1, 2))) __ksft_print(const char *format, ...)
+{
+	char text[sizeof(__ksft_held.text) + 1024];
+	size_t length = __ksft_held.length;
+	va_list args;
+
+	memcpy(text, __ksft_held.text, length);
+	__ksft_held.length = 0;
+	va_start(args, format);
+	length += __ksft_line(text + length, sizeof(text) - length, format, args);
+	va_end(args);
+	while (write(STDOUT_FILENO, text, length) < 0 && errno == EINTR)
 		;
+}
+
+/*
+ * Hold one line for the next __ksft_print(): each write from a virtual machine wakes the emulator,
+ * and then the reader.
+ */
+static inline void __attribute__((format(printf, 1, 2))) __ksft_hold(const char *format, ...)
+{
+	size_t length = __ksft_held.length;
+	va_list args;
+
+	va_start(args, format);
+	length += __ksft_line(__ksft_held.text + length, sizeof(__ksft_held.text) - length,
+			      format, args);
+	va_end(args);
+	__ksft_held.length = length;
 }
 
 static inline long long __ksft_now_us(void)
@@ -561,10 +593,10 @@ static inline enum __ksft_verdict __ksft_supervise(struct __test_metadata *test,
 	/* WNOWAIT: while the zombie is there, nobody else gets the number of its group. */
 	if (__ksft_wait(P_PID, pid, WNOWAIT, &info,
 			start_us + test->timeout * 1000000LL * scale) > 0) {
-		__ksft_print("# DURATION %s %lld", id, __ksft_now_us() - start_us);
+		__ksft_hold("# DURATION %s %lld", id, __ksft_now_us() - start_us);
 		verdict = __ksft_judge(test, &info);
 	} else {
-		__ksft_print("# DURATION %s %lld", id, __ksft_now_us() - start_us);
+		__ksft_hold("# DURATION %s %lld", id, __ksft_now_us() - start_us);
 		__ksft_print("# %s: Test terminated by timeout", test->name);
 		__ksft_print_group("STACK", pid);
 		snprintf(test->outcome->reason, sizeof(test->outcome->reason),
@@ -611,23 +643,23 @@ __ksft_run(struct __test_metadata *test, const void *variant, int scale, const c
 	__ksft_report_log();
 	switch (verdict) {
 	case __KSFT_OK:
-		__ksft_print("#            OK  %s", id);
+		__ksft_hold("#            OK  %s", id);
 		__ksft_print("ok %d %s", number, id);
 		break;
 	case __KSFT_SKIPPED:
-		__ksft_print("#          SKIP  %s", id);
+		__ksft_hold("#          SKIP  %s", id);
 		__ksft_print("ok %d %s # SKIP %s", number, id, reason);
 		break;
 	case __KSFT_NOT_OK:
-		__ksft_print("#          FAIL  %s", id);
+		__ksft_hold("#          FAIL  %s", id);
 		__ksft_print("not ok %d %s", number, id);
 		break;
 	case __KSFT_TIMEOUT:
-		__ksft_print("#          FAIL  %s", id);
+		__ksft_hold("#          FAIL  %s", id);
 		__ksft_print("not ok %d %s # TIMEOUT %s", number, id, reason);
 		break;
 	case __KSFT_DIRTY:
-		__ksft_print("#          FAIL  %s", id);
+		__ksft_hold("#          FAIL  %s", id);
 		__ksft_print("not ok %d %s # DIRTY %s", number, id, reason);
 		break;
 	}
