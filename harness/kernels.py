@@ -19,7 +19,6 @@ from harness.builtkernel import Built
 from harness.cache import check_folder, locked, making, remove_tree
 from harness.jsonfile import DocumentError, Fields, read_text
 from harness.kernel import Kernel
-from harness.kernelexport import KernelArchiveError, export_kernel, import_kernel
 from harness.kernelsource import fetch_source_files
 from harness.kernelunpack import (
     MANIFEST,
@@ -191,6 +190,8 @@ class KernelStore:
         Raises:
             KernelArchiveError: there is none of that name, or as :func:`export_kernel`.
         """
+        from harness.kernelexport import KernelArchiveError, export_kernel
+
         built = next((one for one in self.built() if one.kernel.name == name), None)
         if built is None:
             raise KernelArchiveError(
@@ -203,6 +204,8 @@ class KernelStore:
 
     def import_file(self, file: Path) -> Kernel:
         """Take a kernel from a file into the cache; as :func:`import_kernel`."""
+        from harness.kernelexport import import_kernel
+
         with self._progress.phase("import") as phase:
             built = import_kernel(
                 file, cache=self._cache, matrix=self._matrix, spawner=self._spawner
