@@ -46,7 +46,10 @@ class _Group:
 def plan_lanes(
     suites: Sequence[Suite], *, jobs: int, seconds: Mapping[str, float], cpus: int = 1
 ) -> tuple[Lane, ...]:
-    """Spread suites over lanes, the longest lane first.
+    """Spread suites over lanes, the longest lane first; behind them those of more CPUs.
+
+    At the end a VM of two CPUs has the host to itself: beside another one, one of them would wait
+    for the other one's lock holder, which has no core.
 
     Args:
         suites: what is to run; none is split.
@@ -70,11 +73,12 @@ def plan_lanes(
     for most in range(1, jobs + 1):
         lanes = []
         for cmdline, group in groups:
-            parts = max(1, min(most, len(group.suites), int(group.cost / _WORTH)))
+            # Two VMs of two CPUs are not beside each other before there is room for four.
+            parts = max(1, min(most // group.cpus, len(group.suites), int(group.cost / _WORTH)))
             for cost, part in _split(group.suites, costs, parts):
                 chosen = tuple(suites[at] for at in part)
                 lanes.append((cost, Lane(cmdline=cmdline, cpus=group.cpus, suites=chosen)))
-        plans.append(sorted(lanes, key=lambda lane: -lane[0]))
+        plans.append(sorted(lanes, key=lambda lane: (lane[1].cpus, -lane[0])))
     # Where further VMs gain nothing, the plan with the fewest.
     best = min(plans, key=lambda plan: _length([cost for cost, _ in plan], jobs))
     return tuple(lane for _, lane in best)

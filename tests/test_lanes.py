@@ -3,6 +3,7 @@
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,6 +75,18 @@ def test_races_have_a_vm_of_their_own() -> None:
     suites = [suite("a"), suite("race", cpus=2), suite("b")]
     lanes = plan_lanes(suites, jobs=1, seconds=seconds(a=1, race=1, b=1))
     assert [(lane.cpus, names((lane,))[0]) for lane in lanes] == [(1, ["a", "b"]), (2, ["race"])]
+
+
+def test_the_vm_with_more_cpus_comes_last() -> None:
+    suites = [suite("race", cpus=2), suite("a"), suite("b", 1, "swiotlb=force")]
+    lanes = plan_lanes(suites, jobs=2, seconds=seconds(race=9, a=1, b=2))
+    assert names(lanes) == [["b"], ["a"], ["race"]]
+
+
+@pytest.mark.parametrize(("jobs", "lanes"), [(2, 1), (3, 1), (4, 2)])
+def test_vms_of_two_cpus_beside_each_other_take_four_jobs(jobs: int, lanes: int) -> None:
+    suites = [suite("race", cpus=2), suite("swiotlb", cpus=2)]
+    assert len(plan_lanes(suites, jobs=jobs, seconds=seconds(race=5, swiotlb=5))) == lanes
 
 
 def test_what_is_short_runs_in_the_vm_of_the_races() -> None:
