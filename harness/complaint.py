@@ -13,7 +13,8 @@ from harness.splattable import table
 _COMM = re.compile(r"(?:<[0-9]>)?CPU: .* Comm: (.{1,15}?) (?:Tainted: |Not tainted )")
 # What stands in a trace behind that line. Whatever else is among these lines is somebody else's.
 _TRACE = re.compile(
-    r"(?:<[0-9]>)?(?: |Call Trace:|(?:Tainted|Hardware name|Workqueue|RIP|Code|[A-Z0-9]{3}): )"
+    r"(?:<[0-9]>)?(?:(?:Call Trace|Tainted|Hardware name|Workqueue|RIP|Code|[CDEFGS]S|R[A-Z0-9]{2}|"
+    r"CR\d|DR\d|EFLAGS|PKRU): ?| (?:</?TASK>|(?:\? )?[\w.]+\+0x[0-9a-f]+/0x))"
 )
 _END = re.compile(r"(?:<[0-9]>)? </TASK>")
 

@@ -6,12 +6,14 @@ eight seconds: it is done when it must be.
 """
 
 import hashlib
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
-from harness.cache import cache_errors
+from harness.errors import HarnessError
 from harness.jsonfile import DocumentError, Fields, dump, read_text, write_text
 from harness.spec import Spec
 
@@ -30,12 +32,8 @@ def generated(specs: Sequence[Spec], templates: Path, *, cache: Path) -> list[st
 
     Raises:
         TemplateError: see :func:`harness.generate.render`.
-        CacheError: the folder cannot be written to.
     """
-    digest = hashlib.sha256()
-    for part in _ingredients(specs, templates):
-        digest.update(part + b"\0")
-    of = digest.hexdigest()
+    of = _digest(specs, templates)
     path = cache / _NAME
     with suppress(DocumentError):
         kept = Fields.parse(read_text(path), source=str(path), schema=_SCHEMA)
@@ -44,17 +42,28 @@ def generated(specs: Sequence[Spec], templates: Path, *, cache: Path) -> list[st
     from harness.generate import render
 
     texts = [render(spec, templates) for spec in specs]
-    with cache_errors(cache):
-        cache.mkdir(parents=True, exist_ok=True)
-    write_text(path, dump({"schema": _SCHEMA, "of": of, "texts": texts}))
+    # Not what was rendered of a template that is just being saved; and where nothing can be written
+    # all else may be in the cache.
+    if _digest(specs, templates) == of:
+        with suppress(OSError, HarnessError):
+            cache.mkdir(parents=True, exist_ok=True)
+            write_text(path, dump({"schema": _SCHEMA, "of": of, "texts": texts}))
     return texts
 
 
+def _digest(specs: Sequence[Spec], templates: Path) -> str:
+    digest = hashlib.sha256()
+    for part in _ingredients(specs, templates):
+        digest.update(part + b"\0")
+    return digest.hexdigest()
+
+
 def _ingredients(specs: Sequence[Spec], templates: Path) -> Iterator[bytes]:
-    yield metadata.version("jinja2").encode()
+    yield f"{sys.version} {metadata.version('jinja2')}".encode()
     yield _GENERATOR.read_bytes()
     for spec in specs:
-        yield repr(spec).encode()
+        # Of the path only the name is in the text: checkouts share what is kept.
+        yield repr(replace(spec, path=Path(spec.path.name))).encode()
     for path in sorted(templates.glob("*.j2")):
         yield path.name.encode()
         yield path.read_bytes()

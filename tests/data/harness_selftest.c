@@ -78,7 +78,6 @@ TEST(child_fails)
 	waitpid(pid, NULL, 0);
 }
 
-/* The child holds a lock on /proc/self/exe for as long as it lives. */
 /* Here by what it writes, elsewhere by another process. */
 TEST(child_is_killed_while_it_fails)
 {
@@ -95,6 +94,7 @@ TEST(child_is_killed_while_it_fails)
 	ASSERT_EQ(child, waitpid(child, NULL, 0));
 }
 
+/* The child holds a lock on /proc/self/exe for as long as it lives. */
 TEST(leaves_a_process)
 {
 	int ready[2];

@@ -666,7 +666,7 @@ static void do_rounds(struct __test_metadata *_metadata, const FIXTURE_DATA(repe
  *
  * Return: by how many objects.
  */
-static long long most_growth(const char *before, const char *now, char name[32])
+static long long most_growth(const char *before, const char *now, char name[33])
 {
 	long long active, growth, most = 0;
 	char word[33] = "";

@@ -57,7 +57,8 @@
  *   ENOMEM   over RLIMIT_MEMLOCK; more pages than the machine has; no memory; a
  *            page has too many references already
  *   EMFILE, ENFILE   no descriptor to be had
- *   EINTR    killed while pinning
+ *   EINTR    killed while pinning; or a signal came while the holes of a hugetlb
+ *            memfd were filled
  *   ENOTTY   not one of the three calls
  *
  * errno, memfd calls (mainline's rules; entries are looked at in order, after
