@@ -131,6 +131,30 @@ static inline int fail_mappings(int importer, int error, __u32 *mapped)
 	return failed ? failed : (int)fail.error;
 }
 
+/*
+ * Map the buffer for DMABUF_IMPORTER_DEV_FAILING, which does what it has been told to, and undo it.
+ * Return: 0, or what failed first.
+ */
+static inline int map_once(int importer, int dmabuf, __u32 flags)
+{
+	int handle = attach(importer, dmabuf, DMABUF_IMPORTER_DEV_FAILING, flags), error;
+	struct dmabuf_importer_map map;
+
+	if (handle < 0)
+		return handle;
+	error = map_dma(importer, handle, DMABUF_IMPORTER_BIDIRECTIONAL, &map);
+	if (!error)
+		error = unmap_dma(importer, handle);
+	detach(importer, handle);
+	return error;
+}
+
+/* @what: DMABUF_IMPORTER_STALL_*. */
+static inline int stall_syncs(int importer, unsigned int what)
+{
+	return call(importer, DMABUF_IMPORTER_STALL, (void *)(uintptr_t)what);
+}
+
 static inline int cpu_access(int importer, unsigned long request, int dmabuf,
 			     unsigned int direction)
 {

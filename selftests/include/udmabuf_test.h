@@ -777,6 +777,22 @@ static inline int join(pid_t child)
 	return WEXITSTATUS(status);
 }
 
+/* Return: the letter that tells what a process is doing, proc(5), or 0 if there is none. */
+static inline char read_state(pid_t process)
+{
+	char path[32], state = 0;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", process);
+	file = fopen(path, "r");
+	if (!file)
+		return 0;
+	if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
+		state = 0;
+	fclose(file);
+	return state;
+}
+
 /* Stay on the @nth CPU of @cpus, if there are so many: two that race must not take turns on one. */
 static inline void stay_on_cpu(const cpu_set_t *cpus, int nth)
 {

@@ -26,7 +26,7 @@
 #define DMABUF_IMPORTER_DEV_SEG4K	2	/* segments of at most 4096 bytes */
 #define DMABUF_IMPORTER_DEV_SEG64K	3	/* segments of at most 65536 bytes */
 #define DMABUF_IMPORTER_DEV_BOUNDARY	4	/* segments must not cross a 64 KiB boundary */
-#define DMABUF_IMPORTER_DEV_FAILING	5	/* as SEG4K; its mappings fail when FAIL says so */
+#define DMABUF_IMPORTER_DEV_FAILING	5	/* as SEG4K; fails and stalls when told so */
 #define DMABUF_IMPORTER_NDEVICES	6
 /* Only where the machine has one: QEMU's "edu", a PCI device, behind its IOMMU. */
 #define DMABUF_IMPORTER_DEV_PCI		6	/* as DEFAULT */
@@ -315,5 +315,14 @@ struct dmabuf_importer_abandon {
 #define DMABUF_IMPORTER_TRY_VMAP \
 	_IOW(DMABUF_IMPORTER_MAGIC, 0x96, struct dmabuf_importer_vmap)
 #define DMABUF_IMPORTER_HOLD	_IOW(DMABUF_IMPORTER_MAGIC, 0x95, struct dmabuf_importer_hold)
+/*
+ * The argument is one of STALL_*: who gives memory of DEV_FAILING to the processor is made to wait,
+ * in the exporter's begin_cpu_access(), until STALL_END or until the session is closed. STALL_AWAIT
+ * returns when somebody waits. EOPNOTSUPP: as for FAIL.
+ */
+#define DMABUF_IMPORTER_STALL	_IO(DMABUF_IMPORTER_MAGIC, 0x97)
+#define DMABUF_IMPORTER_STALL_END	0
+#define DMABUF_IMPORTER_STALL_BEGIN	1
+#define DMABUF_IMPORTER_STALL_AWAIT	2
 
 #endif /* _DMABUF_IMPORTER_H */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * dmabuf_importer: a device whose mappings fail on demand, by DMA operations of its
- * own. What they map is memory as it is, as for a device without IOMMU.
+ * dmabuf_importer: a device whose mappings fail and whose syncs stall on demand, by
+ * DMA operations of its own. What they map is memory as it is, as for a device
+ * without IOMMU.
  */
 #include <linux/atomic.h>
 #include <linux/device.h>
@@ -10,6 +11,7 @@
 #include <linux/errno.h>
 #include <linux/scatterlist.h>
 #include <linux/uaccess.h>
+#include <linux/wait.h>
 
 #include "importer.h"
 
@@ -19,6 +21,11 @@
 static atomic_t map_error;
 /* Entries mapped and not yet unmapped, by direction. */
 static atomic_t mapped[DMA_NONE];
+
+static bool stalling;
+static atomic_t stalled;
+/* Who is stalled, and who waits for somebody to be. */
+static DECLARE_WAIT_QUEUE_HEAD(stall_queue);
 
 static int failing_map_sg(struct device *dev, struct scatterlist *sgl, int nents,
 			  enum dma_data_direction dir, unsigned long attrs)
@@ -43,9 +50,21 @@ static void failing_unmap_sg(struct device *dev, struct scatterlist *sgl, int ne
 	atomic_sub(nents, &mapped[dir]);
 }
 
+static void failing_sync_sg_for_cpu(struct device *dev, struct scatterlist *sgl, int nents,
+				    enum dma_data_direction dir)
+{
+	if (!READ_ONCE(stalling))
+		return;
+	atomic_inc(&stalled);
+	wake_up_all(&stall_queue);
+	wait_event_killable(stall_queue, !READ_ONCE(stalling));
+	atomic_dec(&stalled);
+}
+
 static const struct dma_map_ops failing_ops = {
 	.map_sg = failing_map_sg,
 	.unmap_sg = failing_unmap_sg,
+	.sync_sg_for_cpu = failing_sync_sg_for_cpu,
 };
 
 void importer_set_failing_ops(struct device *dev)
@@ -73,10 +92,36 @@ long importer_fail(struct importer_session *session, void __user *argp)
 	return copy_to_user(argp, &arg, sizeof(arg)) ? -EFAULT : 0;
 }
 
+static void stop_stalling(struct importer_session *session)
+{
+	session->stalling = false;
+	WRITE_ONCE(stalling, false);
+	wake_up_all(&stall_queue);
+}
+
+long importer_stall(struct importer_session *session, unsigned long what)
+{
+	switch (what) {
+	case DMABUF_IMPORTER_STALL_BEGIN:
+		session->stalling = true;
+		WRITE_ONCE(stalling, true);
+		return 0;
+	case DMABUF_IMPORTER_STALL_AWAIT:
+		return wait_event_interruptible(stall_queue, atomic_read(&stalled));
+	case DMABUF_IMPORTER_STALL_END:
+		stop_stalling(session);
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
 void importer_undo_fail(struct importer_session *session)
 {
 	if (session->failing)
 		atomic_set(&map_error, 0);
+	if (session->stalling)
+		stop_stalling(session);
 }
 
 #else
@@ -86,6 +131,11 @@ void importer_set_failing_ops(struct device *dev)
 }
 
 long importer_fail(struct importer_session *session, void __user *argp)
+{
+	return -EOPNOTSUPP;
+}
+
+long importer_stall(struct importer_session *session, unsigned long what)
 {
 	return -EOPNOTSUPP;
 }

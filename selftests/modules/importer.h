@@ -26,6 +26,7 @@
  * @objects: struct importer_object, oldest first
  * @last_handle: handles are not used twice
  * @failing: mappings for DEV_FAILING fail on its behalf
+ * @stalling: syncs for DEV_FAILING stall on its behalf
  * @held: page that it has references on, or NULL
  * @more_refs: those beyond the first
  */
@@ -34,6 +35,7 @@ struct importer_session {
 	struct list_head objects;
 	u32 last_handle;
 	bool failing;
+	bool stalling;
 	struct page *held;
 	u32 more_refs;
 };
@@ -85,6 +87,7 @@ void importer_undo_attach(struct importer_object *obj);
 /* failing.c */
 void importer_set_failing_ops(struct device *dev);
 long importer_fail(struct importer_session *session, void __user *argp);
+long importer_stall(struct importer_session *session, unsigned long what);
 void importer_undo_fail(struct importer_session *session);
 
 /* cpu.c */

@@ -276,6 +276,8 @@ static long dispatch(struct importer_session *session, unsigned int cmd, unsigne
 		return importer_abandon(session, argp);
 	case DMABUF_IMPORTER_FAIL:
 		return importer_fail(session, argp);
+	case DMABUF_IMPORTER_STALL:
+		return importer_stall(session, arg);
 	case DMABUF_IMPORTER_TRANSLATE:
 		return importer_translate(argp);
 	case DMABUF_IMPORTER_HOLD:

@@ -611,21 +611,6 @@ static int call_refused(const FIXTURE_DATA(repeated) *self, bool iov, bool unrea
 	return call(self->device, UDMABUF_CREATE_LIST, at);
 }
 
-static int map_once(const FIXTURE_DATA(repeated) *self)
-{
-	/* This device does what it has been told to. */
-	int handle = attach(self->importer, self->dmabuf, DMABUF_IMPORTER_DEV_FAILING, 0), error;
-	struct dmabuf_importer_map map;
-
-	if (handle < 0)
-		return handle;
-	error = map_dma(self->importer, handle, DMABUF_IMPORTER_BIDIRECTIONAL, &map);
-	if (!error)
-		error = unmap_dma(self->importer, handle);
-	detach(self->importer, handle);
-	return error;
-}
-
 /* Return: a descriptor, 0, or -errno. */
 static int do_once(const FIXTURE_DATA(repeated) *self, enum what what)
 {
@@ -642,7 +627,7 @@ static int do_once(const FIXTURE_DATA(repeated) *self, enum what what)
 		return call_refused(self, true, what == IOV_UNREADABLE);
 	case MAP:
 	case MAP_REFUSED:
-		return map_once(self);
+		return map_once(self->importer, self->dmabuf, 0);
 	}
 	return -ENOSYS;
 }

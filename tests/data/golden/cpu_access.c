@@ -353,6 +353,131 @@ TEST_F(threads, with_mapping)
 	close(importer);
 	close(syncer.dmabuf);
 }
+
+FIXTURE(waiting)
+{
+	struct imported imported;
+	pid_t holder;
+};
+
+/* A child that waits while somebody else is at its access. */
+struct waiter {
+	pid_t child;
+	int socket;	/* says that it is about to wait, and that it has been interrupted */
+};
+
+static int socket_of_alarm;
+
+static void tell_of_alarm(int signal)
+{
+	(void)signal;
+	tell(socket_of_alarm);
+}
+
+FIXTURE_SETUP(waiting)
+{
+	static const struct layout layout = {
+		.backing = SHMEM, .pages = 1, .nr_runs = 1, .runs = { { 0, 1 } },
+	};
+	struct imported *in = &self->imported;
+
+	if (!import_layout(_metadata, in, &layout))
+		return;
+	attach_and_map(_metadata, in, DMABUF_IMPORTER_DEV_FAILING, DMABUF_IMPORTER_BIDIRECTIONAL);
+	/* An end needs one that was begun. */
+	ASSERT_EQ(0, sync_buffer(in->dmabuf, sync_flags[START_BOTH]));
+	if (stall_syncs(in->importer, DMABUF_IMPORTER_STALL_BEGIN) == -EOPNOTSUPP)
+		SKIP(return, "no device has DMA operations of its own (CONFIG_ARCH_HAS_DMA_OPS)");
+	self->holder = fork();
+	ASSERT_LE(0, self->holder);
+	if (!self->holder)
+		_exit(-sync_buffer(in->dmabuf, sync_flags[START_BOTH]));
+	ASSERT_EQ(0, stall_syncs(in->importer, DMABUF_IMPORTER_STALL_AWAIT));
+}
+
+FIXTURE_TEARDOWN(waiting)
+{
+	struct imported *in = &self->imported;
+
+	EXPECT_EQ(0, join(self->holder));
+	EXPECT_EQ(0, detach_all(in->importer));
+	close(in->importer);
+	close(in->dmabuf);
+	EXPECT_TRUE(check_baseline(_metadata, &in->before));
+}
+
+/* Let a child wait, and interrupt it. @state is how it sleeps, proc(5). */
+static void interrupt_waiter(struct __test_metadata *_metadata, struct waiter *waiter, int dmabuf,
+			     enum call_word what, int restart, char state)
+{
+	struct sigaction action = { .sa_handler = tell_of_alarm, .sa_flags = restart };
+	struct timeval patience = { .tv_sec = 2 };
+	int sockets[2], look;
+
+	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sockets));
+	/* What no signal interrupts must fail, not hang. */
+	ASSERT_EQ(0, setsockopt(sockets[0], SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)));
+	waiter->socket = sockets[0];
+	waiter->child = fork();
+	ASSERT_LE(0, waiter->child);
+	if (!waiter->child) {
+		socket_of_alarm = sockets[1];
+		sigaction(SIGALRM, &action, NULL);
+		tell(sockets[1]);
+		_exit(-sync_buffer(dmabuf, sync_flags[what]));
+	}
+	close(sockets[1]);
+	ASSERT_TRUE(hear(waiter->socket));
+	for (look = 0; look < 2000 && read_state(waiter->child) != state; look++)
+		usleep(1000);
+	EXPECT_EQ(state, read_state(waiter->child));
+	kill(waiter->child, SIGALRM);
+}
+
+/*
+ * Guards: a begin that no signal ends, that goes on without the lock, or says
+ * so with another errno
+ */
+TEST_F(waiting, interrupted)
+{
+	struct imported *in = &self->imported;
+	struct waiter waiter;
+
+	interrupt_waiter(_metadata, &waiter, in->dmabuf, START_BOTH, 0, 'S');
+	EXPECT_TRUE(hear(waiter.socket));
+	EXPECT_EQ(0, stall_syncs(in->importer, DMABUF_IMPORTER_STALL_END));
+	EXPECT_EQ(EINTR, join(waiter.child));
+	close(waiter.socket);
+}
+
+/*
+ * Guards: a begin that fails where the program asked for calls to be restarted
+ */
+TEST_F(waiting, restarted)
+{
+	struct imported *in = &self->imported;
+	struct waiter waiter;
+
+	interrupt_waiter(_metadata, &waiter, in->dmabuf, START_BOTH, SA_RESTART, 'S');
+	EXPECT_TRUE(hear(waiter.socket));
+	EXPECT_EQ(0, stall_syncs(in->importer, DMABUF_IMPORTER_STALL_END));
+	EXPECT_EQ(0, join(waiter.child));
+	close(waiter.socket);
+}
+
+/*
+ * Guards: an end that a signal keeps from giving the devices what was written
+ */
+TEST_F(waiting, not_at_end)
+{
+	struct imported *in = &self->imported;
+	struct waiter waiter;
+
+	interrupt_waiter(_metadata, &waiter, in->dmabuf, END_BOTH, 0, 'D');
+	EXPECT_EQ(0, stall_syncs(in->importer, DMABUF_IMPORTER_STALL_END));
+	EXPECT_EQ(0, join(waiter.child));
+	close(waiter.socket);
+}
 #endif
 
 TEST_HARNESS_MAIN

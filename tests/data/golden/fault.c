@@ -183,29 +183,14 @@ TEST_F_TIMEOUT(nth, create, 20)
 	fail_each(_metadata, self, create_buffer);
 }
 
-static int map_buffer(FIXTURE_DATA(nth) *self, __u32 flags)
-{
-	/* This device counts what is mapped for it. */
-	int handle = attach(self->importer, self->dmabuf, DMABUF_IMPORTER_DEV_FAILING, flags), error;
-	struct dmabuf_importer_map map;
-
-	if (handle < 0)
-		return handle;
-	error = map_dma(self->importer, handle, DMABUF_IMPORTER_BIDIRECTIONAL, &map);
-	if (!error)
-		error = unmap_dma(self->importer, handle);
-	detach(self->importer, handle);
-	return error;
-}
-
 static int map_static(FIXTURE_DATA(nth) *self)
 {
-	return map_buffer(self, 0);
+	return map_once(self->importer, self->dmabuf, 0);
 }
 
 static int map_dynamic(FIXTURE_DATA(nth) *self)
 {
-	return map_buffer(self, DMABUF_IMPORTER_ATTACH_DYNAMIC);
+	return map_once(self->importer, self->dmabuf, DMABUF_IMPORTER_ATTACH_DYNAMIC);
 }
 
 static void check_unmapped(struct __test_metadata *_metadata, const FIXTURE_DATA(nth) *self)

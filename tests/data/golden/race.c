@@ -91,22 +91,6 @@ static pid_t fork_sealer(struct __test_metadata *_metadata, int memfd, const int
 	_exit(fcntl(memfd, F_ADD_SEALS, F_SEAL_WRITE) != 0);
 }
 
-/* Return: the letter that tells what a process is doing, proc(5), or 0 if there is none. */
-static char read_state(pid_t process)
-{
-	char path[32], state = 0;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", process);
-	file = fopen(path, "r");
-	if (!file)
-		return 0;
-	if (fscanf(file, "%*d (%*[^)]) %c", &state) != 1)
-		state = 0;
-	fclose(file);
-	return state;
-}
-
 /*
  * Wait for the child. While a buffer lives, it has nothing to hope for once it sleeps in the
  * kernel, where it waits 150 ms for the pins to go: killed, it looks once more and is done.

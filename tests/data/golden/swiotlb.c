@@ -12,8 +12,6 @@
 #include "importer_test.h"
 #include "sync_race.h"
 
-#include <sys/time.h>
-
 #define SLOTS_USED	"/sys/kernel/debug/swiotlb/io_tlb_used"
 #define SLOT_BYTES	2048
 
@@ -415,74 +413,6 @@ FIXTURE_TEARDOWN(threads)
 TEST_F(threads, user)
 {
 	race_for_first_sync(_metadata, self->device, &self->source);
-}
-
-/* What matters is that there is a handler: a wait is interrupted. */
-static void ignore_alarm(int signal)
-{
-	(void)signal;
-}
-
-#define INTERRUPTED_ROUNDS	2000
-
-/* Return: what a sync returned at last that was not done: 0 if all were. */
-static int sync_until_interrupted(int dmabuf)
-{
-	struct sigaction action = { .sa_handler = ignore_alarm };
-	struct itimerval often = { { 0, 300 }, { 0, 300 } }, never = { 0 };
-	int round, result = 0;
-
-	sigaction(SIGALRM, &action, NULL);
-	setitimer(ITIMER_REAL, &often, NULL);
-	for (round = 0; round < INTERRUPTED_ROUNDS && !result; round++)
-		result = sync_buffer(dmabuf, DMA_BUF_SYNC_START | DMA_BUF_SYNC_RW);
-	setitimer(ITIMER_REAL, &never, NULL);
-	return result;
-}
-
-static bool has_ended(pid_t child)
-{
-	siginfo_t info = { 0 };
-
-	return !waitid(P_PID, child, &info, WEXITED | WNOHANG | WNOWAIT) && info.si_pid;
-}
-
-/* To copy so much takes long enough for another to wait. */
-/*
- * Guards: a begin that goes on without the lock when a signal ends its wait, or
- * says so with another errno
- */
-TEST_F(threads, interrupted)
-{
-	int importer = open_importer(_metadata), handle, parent, dmabuf;
-	struct dmabuf_importer_map map;
-	cpu_set_t cpus;
-	pid_t child;
-
-	if (importer < 0)
-		return;
-	ASSERT_EQ(0, sched_getaffinity(0, sizeof(cpus), &cpus));
-	if (CPU_COUNT(&cpus) < 2)
-		SKIP(return, "one CPU: nobody waits");
-	dmabuf = export_source(self->device, &self->source);
-	handle = attach(importer, dmabuf, DMABUF_IMPORTER_DEV_DEFAULT, 0);
-	ASSERT_LE(0, handle);
-	ASSERT_EQ(0, map_dma(importer, handle, DMABUF_IMPORTER_BIDIRECTIONAL, &map));
-	child = fork();
-	ASSERT_LE(0, child);
-	if (!child) {
-		stay_on_cpu(&cpus, 1);
-		_exit(-sync_until_interrupted(dmabuf));
-	}
-	stay_on_cpu(&cpus, 0);
-	do
-		parent = sync_buffer(dmabuf, DMA_BUF_SYNC_START | DMA_BUF_SYNC_RW);
-	while (!parent && !has_ended(child));
-	EXPECT_EQ(0, parent);
-	EXPECT_EQ(EINTR, join(child));
-	EXPECT_EQ(0, detach_all(importer));
-	close(importer);
-	close(dmabuf);
 }
 
 TEST_HARNESS_MAIN
