@@ -145,11 +145,21 @@ class Bench:
             raise _VoidError(why)
         builder = _Once(partial(self._build, mutation, folder, place))
         mine, others = split(self.ready.selftests.suites, mutant)
-        first = self._run(place, key, mine, builder, mutant.name)
+        lost = None
+        try:
+            first = self._run(place, key, mine, builder, mutant.name)
+        except _LostError as error:
+            # What takes a suite's sight away, such as a debugfs file that is gone, is for others
+            # to see.
+            if not others:
+                raise
+            lost, first = error, Kept(red=(), green=0, seconds=0.0, suites=())
         if first.red and not self.all_tests:
             return first, True
         self.control(others, place)
         rest = self._run(place, key, others, builder, mutant.name)
+        if lost is not None and not rest.red:
+            raise lost
         if not first.red and not rest.red and not first.green and not mutant.automatic:
             raise HarnessError("every test that is expected to catch it was skipped")
         both = replace(rest, red=(*first.red, *rest.red), green=first.green + rest.green)
@@ -173,7 +183,7 @@ class Bench:
         """Run tests on a driver until each has a verdict, or one is red: at most twice.
 
         Raises:
-            HarnessError: both runs were lost; it says what became of each.
+            _LostError: both runs were; it says what became of each.
         """
         remove_tree(self._folder(place, name))
         lost: list[str] = []
@@ -189,7 +199,7 @@ class Bench:
             if not bad or any(test.status in _RED for test in bad):
                 return result
             lost.append(f"{bad[0].id}: {bad[0].status}: {bad[0].reason}")
-        raise HarnessError(f"{'; and again, '.join(lost)}; see {self._folder(place, name)}")
+        raise _LostError(f"{'; and again, '.join(lost)}; see {self._folder(place, name)}")
 
     def _trial(
         self, place: Place, driver: ModuleBuild, suites: Sequence[Suite], name: str
@@ -264,6 +274,10 @@ class Bench:
         )
         self.state.save(key, kept, digests)
         return kept
+
+
+class _LostError(HarnessError):
+    """Of the tests that were to be run some have no verdict, and no other is red."""
 
 
 class _VoidError(HarnessError):

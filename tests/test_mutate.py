@@ -71,6 +71,13 @@ def test_a_lost_vm_proves_nothing(lab: Lab, status: Status) -> None:
     assert lab.mutate() == 1, "and is not kept"
 
 
+def test_what_blinds_the_expected_tests_may_be_seen_by_another(lab: Lab) -> None:
+    lab.mutant("one")
+    lab.says["one"] = {"mmap:map.content": Status.ERROR, "sg:table.read": Status.FAIL}
+    assert lab.mutate() == 0
+    assert "sg:table.read" in lab.said()
+
+
 def test_a_lost_vm_with_a_red_test_is_a_catch(lab: Lab) -> None:
     lab.mutant("one")
     lab.says["one"] = {"mmap:map.content": Status.FAIL, "mmap:map.past_end": Status.MISSING}
