@@ -396,7 +396,6 @@ static const struct file_operations uiov_fops = {
 	.owner = THIS_MODULE,
 	.unlocked_ioctl = uiov_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
-	.llseek = noop_llseek,
 };
 
 static struct miscdevice uiov_misc = {
@@ -434,8 +433,6 @@ static int __init uiov_init(void)
 	if (err == -EEXIST)
 		pr_err("a device called %s exists already, probably that of the kernel's own udmabuf driver; boot with initcall_blacklist=udmabuf_dev_init or load with device_name=NAME\n",
 		       device_name);
-	else if (err)
-		pr_err("cannot register the device %s: %d\n", device_name, err);
 	if (err)
 		return err;
 

@@ -9,6 +9,8 @@
 #include "kselftest_harness.h"
 #include "udmabuf_test.h"
 
+#include <sys/sysmacros.h>
+
 /* A constant, for the tables below; the set-ups check that it is right. */
 #define PAGE	4096ULL
 #define HUGE_PAGE	(512 * PAGE)
@@ -1250,15 +1252,24 @@ TEST_F(device, read_only)
 }
 
 #ifdef UDMABUF_IOV_CREATE
-/* Guards: B33: a device that everybody may open, and so pin memory */
+/*
+ * Guards: B33: a device that everybody may open, and so pin memory; a number
+ * that belongs to another
+ */
 TEST_F(device, mode)
 {
+	char properties[256];
 	struct stat stat;
 
 	if (!driver_is_udmabuf_iov())
 		SKIP(return, "who may open this driver's device is for udev to say");
 	ASSERT_EQ(0, lstat(UDMABUF_DEVICE, &stat));
 	EXPECT_EQ(0600, stat.st_mode & 07777);
+	/* 0 is the Logitech bus mouse: Documentation/admin-guide/devices.txt. */
+	EXPECT_NE(0, minor(stat.st_rdev));
+	/* What the driver asks for, not what whoever makes the node does unasked. */
+	ASSERT_TRUE(read_text("/sys/class/misc/udmabuf/uevent", properties, sizeof(properties)));
+	EXPECT_NE(NULL, strstr(properties, "DEVMODE=0600\n"));
 }
 #endif
 

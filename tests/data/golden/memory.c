@@ -666,6 +666,37 @@ TEST_F(hole, none_free)
 	close(dmabuf);
 }
 
+static __s64 coarse_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	return now.tv_sec * 1000000000LL + now.tv_nsec;
+}
+
+/* To fill a file changes its ctime, also where nothing is missing. */
+/*
+ * Guards: a file without holes that is filled all the same, and could be
+ * refused where nothing is missing
+ */
+TEST_F(hole, none)
+{
+	struct stat before, after;
+	__s64 start;
+	int dmabuf;
+
+	ASSERT_EQ(0, fallocate(self->memfd, 0, 0, HUGE_PAGES * HUGE_PAGE_BYTES));
+	for (start = coarse_now(); coarse_now() == start;)
+		sched_yield();
+	ASSERT_EQ(0, fstat(self->memfd, &before));
+	dmabuf = create(self->device, self->memfd, 0, HUGE_PAGE_BYTES, 0);
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, fstat(self->memfd, &after));
+	EXPECT_EQ(before.st_ctim.tv_sec, after.st_ctim.tv_sec);
+	EXPECT_EQ(before.st_ctim.tv_nsec, after.st_ctim.tv_nsec);
+	close(dmabuf);
+}
+
 /*
  * Guards: holes that are filled before it is known whether the file is accepted
  */
