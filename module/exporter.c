@@ -72,6 +72,7 @@ static pgoff_t segment_pages(const struct uiov_buf *buf, pgoff_t first, size_t m
 
 static int build_table(const struct uiov_buf *buf, struct device *dev, struct sg_table *sgt)
 {
+	/* The first is an unsigned int, as sg->length is. */
 	size_t max = min_t(size_t, dma_get_max_seg_size(dev), dma_max_mapping_size(dev));
 	unsigned long boundary = dma_get_seg_boundary(dev);
 	unsigned int nents = 0;
@@ -79,9 +80,6 @@ static int build_table(const struct uiov_buf *buf, struct device *dev, struct sg
 	unsigned int j;
 	pgoff_t i;
 	int err;
-
-	/* Whole pages only; sg->length is an unsigned int. */
-	max = clamp_t(size_t, max & PAGE_MASK, PAGE_SIZE, UINT_MAX & PAGE_MASK);
 
 	for (i = 0; i < buf->nr_pages; i += segment_pages(buf, i, max, boundary)) {
 		err = interrupted(nents++);
