@@ -411,7 +411,7 @@ static void interrupt_waiter(struct __test_metadata *_metadata, struct waiter *w
 			     enum call_word what, int restart, char state)
 {
 	struct sigaction action = { .sa_handler = tell_of_alarm, .sa_flags = restart };
-	struct timeval patience = { .tv_sec = 2 };
+	struct timeval patience = { .tv_sec = 10 };
 	int sockets[2], look;
 
 	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, sockets));
@@ -428,7 +428,7 @@ static void interrupt_waiter(struct __test_metadata *_metadata, struct waiter *w
 	}
 	close(sockets[1]);
 	ASSERT_TRUE(hear(waiter->socket));
-	for (look = 0; look < 2000 && read_state(waiter->child) != state; look++)
+	for (look = 0; look < 10000 && read_state(waiter->child) != state; look++)
 		usleep(1000);
 	EXPECT_EQ(state, read_state(waiter->child));
 	kill(waiter->child, SIGALRM);
