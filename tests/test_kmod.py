@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import platformdirs
@@ -20,125 +20,19 @@ from harness import kmod
 from harness.cache import CacheError
 from harness.coverage import objects_of
 from harness.errors import HarnessError
-from harness.kernel import Kernel
 from harness.kernels import KernelStore
 from harness.kmod import ModuleBuild, ModuleBuildError, VermagicError, build_module, read_vermagic
-from harness.matrix import BuildRootSpec, load_matrix
+from harness.matrix import load_matrix
 from harness.progress import Progress
 from harness.run import KilledError, Leash, LeashError, Spawner
-from harness.toolchain import ToolchainError
+from tests.kmodlab import ABSOLUTE, RELATIVE, RELEASE, Lab, fake_kernel, make_lab
 
 ROOT = Path(__file__).parents[1]
-RELEASE = "6.12.1-test"
-
-# Compiles each .c of M and links what `obj-m` names; the log counts compilations.
-KBUILD = """\
-include $(M)/Kbuild
-name := $(obj-m:.o=)
-sources := $(wildcard $(M)/*.c)
-flags := -isystem $(CURDIR)/include -Wall $(KCFLAGS) $(if $(GCOV_PROFILE),--coverage)
-modules: $(M)/$(name).ko
-$(M)/$(name).ko: $(sources:.c=.o)
-\t$(CC) -nostdlib -r -o $@ $^ $(CURDIR)/release.o
-$(M)/%.o: $(M)/%.c $(wildcard $(M)/*.h)
-\t@echo $(notdir $<) >> $(CURDIR)/compiled
-\tCOMPILE
-"""
-ABSOLUTE = "$(CC) $(flags) -c -o $@ $<"
-# Since Linux 6.13.
-RELATIVE = "cd $(M) && $(CC) $(flags) -c -o $@ $(notdir $<)"
-
-MODULE_H = """\
-#define __init
-#define __exit
-#define module_init(f) int init_module(void) { return f(); }
-#define module_exit(f) void cleanup_module(void) { f(); }
-#define MODULE_DESCRIPTION(x)
-#define MODULE_LICENSE(x)
-#define PAGE_SIZE 4096
-#define GFP_KERNEL 0
-#define ENOMEM 12
-#define NULL ((void *)0)
-void *kzalloc(unsigned long size, int flags);
-void kfree(void *memory);
-"""
-
-
-@dataclass(slots=True, kw_only=True)
-class Lab:
-    """A module's sources, a kernel to build it for, and a cache."""
-
-    source: Path
-    kernel: Kernel
-    cache: Path
-    spawner: Spawner
-
-    def build(self, *flags: str, kernel: Kernel | None = None, gcov: bool = False) -> ModuleBuild:
-        return build_module(
-            self.source,
-            kernel or self.kernel,
-            name="demo",
-            cache=self.cache,
-            spawner=self.spawner,
-            progress=Progress(Console(quiet=True)),
-            flags=flags,
-            gcov=gcov,
-        )
-
-    def compiled(self) -> list[str]:
-        """Which files were compiled since the last call, the probe included."""
-        log = self.kernel.build / "compiled"
-        names = log.read_text().split() if log.exists() else []
-        log.write_text("")
-        return sorted(names)
-
-    def write(self, name: str, text: str) -> None:
-        (self.source / name).write_text(text)
-
-
-def fake_kernel(folder: Path, release: str, recipe: str = ABSOLUTE) -> Kernel:
-    (folder / "include/linux").mkdir(parents=True)
-    (folder / "include/linux/module.h").write_text(MODULE_H)
-    for name in ("mm.h", "slab.h"):
-        (folder / "include/linux" / name).write_text("")
-    (folder / "Makefile").write_text(KBUILD.replace("COMPILE", recipe))
-    (folder / ".config").write_text("")
-    modinfo = 'const char v[] __attribute__((section(".modinfo"), used))'
-    subprocess.run(
-        ["gcc", "-c", "-x", "c", "-", "-o", folder / "release.o"],
-        input=f'{modinfo} = "license=GPL\\0vermagic={release} SMP ";',
-        text=True,
-        check=True,
-    )
-    return Kernel(
-        name="6.12",
-        release=release,
-        image=folder / "vmlinux",
-        moddir=None,
-        build=folder,
-        config=folder / ".config",
-        package=None,
-        sha256="0" * 64,
-        compiler="gcc",
-        suite=None,
-    )
 
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Lab:
-    source = tmp_path / "checkout" / "module"
-    source.mkdir(parents=True)
-    made = Lab(
-        source=source,
-        kernel=fake_kernel(tmp_path / "linux", RELEASE),
-        cache=tmp_path / "cache",
-        spawner=Spawner(env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)}),
-    )
-    made.write("Kbuild", "obj-m := demo.o\n")
-    made.write("demo.h", "int other(void);\n")
-    made.write("first.c", '#include "demo.h"\nint first(void) { return other(); }\n')
-    made.write("other.c", '#include "demo.h"\nint other(void) { return 1; }\n')
-    return made
+    return make_lab(tmp_path)
 
 
 def test_a_build_leaves_the_checkout_clean(lab: Lab) -> None:
@@ -429,66 +323,6 @@ def test_two_builds_at_once_compile_once(lab: Lab) -> None:
     outputs = sorted(run.communicate(timeout=120)[0].strip() for run in runs)
     assert outputs == ["False", "True"]
     assert [name for name in lab.compiled() if name != "probe.c"] == ["first.c", "other.c"]
-
-
-def compiler(folder: Path, name: str, text: str) -> None:
-    folder.mkdir(exist_ok=True)
-    (folder / name).write_text(f"#!/bin/sh\n{text}\n")
-    (folder / name).chmod(0o755)
-
-
-@pytest.fixture
-def tools(lab: Lab, tmp_path: Path) -> Path:
-    """A PATH with no compiler on it, to which tests add some."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    for name in ("make", "sh", "cat"):
-        found = lab.spawner.which(name)
-        assert found is not None
-        (folder / name).symlink_to(found)
-    lab.spawner = Spawner(env={"PATH": str(folder), "HOME": str(tmp_path)})
-    lab.kernel = replace(lab.kernel, compiler="gcc-14")
-    return folder
-
-
-WORKS = f'PATH={os.environ["PATH"]}; [ "$1" = --version ] && echo "$0 9" || exec gcc "$@"'
-FAILS = "echo \"cc1: error: unrecognized option '-mnew'\" >&2; exit 1"
-
-
-def test_the_named_compiler_is_taken_if_it_works(lab: Lab, tools: Path) -> None:
-    compiler(tools, "gcc", FAILS)
-    compiler(tools, "gcc-14", WORKS)
-    assert lab.build().compiler.endswith("gcc-14 9")
-
-
-def test_another_is_taken_if_it_is_proven(lab: Lab, tools: Path) -> None:
-    compiler(tools, "gcc-14", FAILS)
-    compiler(tools, "gcc", f"{FAILS}; exit 1 #")
-    compiler(tools, "gcc-11", WORKS)
-    assert lab.build().compiler.endswith("gcc-11 9")
-    assert "probe.c" in lab.compiled()
-    lab.write("other.c", "int other(void) { return 6; }\n")
-    lab.build()
-    assert "probe.c" not in lab.compiled(), "the verdict is kept"
-    compiler(tools, "gcc-14", WORKS)
-    assert lab.build().compiler.endswith("gcc-14 9")
-
-
-def test_none_works_and_there_is_no_root(lab: Lab, tools: Path) -> None:
-    compiler(tools, "gcc", FAILS)
-    with pytest.raises(ToolchainError, match="gcc: cc1: error: unrecognized option") as caught:
-        lab.build()
-    assert caught.value.hint == "apt-get install gcc-14"
-    (tools / "make").unlink()
-    with pytest.raises(ToolchainError, match="make not found"):
-        lab.build()
-
-
-def test_none_works_and_no_root_can_be_made(lab: Lab, tools: Path) -> None:
-    spec = BuildRootSpec(suite="x", mirror="http://x", compiler="gcc-14", packages=("make",))
-    with pytest.raises(HarnessError, match="mmdebstrap not found") as caught:
-        lab.build(kernel=replace(lab.kernel, buildroot=spec))
-    assert caught.value.hint == "install gcc-14, or the package mmdebstrap"
 
 
 def sections(ko: Path) -> dict[str, bytes]:

@@ -29,7 +29,7 @@ from harness.progress import Progress
 from harness.run import Spawner
 from harness.runner import kernel_store
 from harness.toolchain import Toolchain, choose_toolchain
-from tests.test_kmod import RELEASE, WORKS, compiler, fake_kernel
+from tests.kmodlab import RELEASE, WORKS, compiler, fake_kernel
 
 ROOT = Path(__file__).parents[1]
 CACHE = platformdirs.user_cache_path("udmabuf-harness")
