@@ -4,11 +4,13 @@
 import shutil
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from harness import generate
+from harness import generated as keeper
 from harness.generate import TemplateError
 from harness.generated import generated
 from harness.spec import load_specs
@@ -60,6 +62,23 @@ def test_a_change_of_a_template_is_seen(selftests: Path) -> None:
     texts(selftests)
     edit(selftests / "templates/fork.c.j2", "#include", "#include <changed.h>\n#include")
     assert sum("changed.h" in text for text in texts(selftests)) == 1
+
+
+@pytest.mark.parametrize("what", ["generator", "jinja2", "python"])
+def test_a_change_of_what_generates_is_seen(
+    selftests: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    texts(selftests)
+    monkeypatch.setattr(generate, "render", lambda spec, templates: "anew")
+    if what == "generator":
+        edited = selftests / "generate.py"
+        edited.write_text(Path(generate.__file__).read_text() + "# edited\n")
+        monkeypatch.setattr(keeper, "_GENERATOR", edited)
+    elif what == "jinja2":
+        monkeypatch.setattr(metadata, "version", {"jinja2": "99"}.__getitem__)
+    else:
+        monkeypatch.setattr(sys, "version", "99")
+    assert set(texts(selftests)) == {"anew"}
 
 
 def test_a_template_that_is_broken_after_a_good_run(selftests: Path) -> None:
