@@ -19,6 +19,7 @@ enum file {
 	MEMFD,
 	MEMFD_UNSEALED,
 	MEMFD_READ_ONLY,
+	MEMFD_WRITE_ONLY,
 	MEMFD_HUGE,
 	TMPFS_FILE,
 	NOT_OPEN,
@@ -47,6 +48,9 @@ static int open_file(struct __test_metadata *_metadata, enum file file, int seal
 		break;
 	case MEMFD_READ_ONLY:
 		fd = reopen(make_memfd(0, 4 * PAGE, seals), O_RDONLY);
+		break;
+	case MEMFD_WRITE_ONLY:
+		fd = reopen(make_memfd(0, 4 * PAGE, seals), O_WRONLY);
 		break;
 	case MEMFD_HUGE:
 		/* One for the file, one that a wrong call could have. */
@@ -384,6 +388,17 @@ FIXTURE_VARIANT_ADD(create, future_write_sealed)
 FIXTURE_VARIANT_ADD(create, memfd_read_only)
 {
 	.file = MEMFD_READ_ONLY,
+	.seals = F_SEAL_SHRINK,
+	.offset = 0,
+	.size = PAGE,
+	.flags = 0,
+	.expected = EACCES,
+};
+
+/* Guards: a readable buffer from a file that is open for writing */
+FIXTURE_VARIANT_ADD(create, memfd_write_only)
+{
+	.file = MEMFD_WRITE_ONLY,
 	.seals = F_SEAL_SHRINK,
 	.offset = 0,
 	.size = PAGE,

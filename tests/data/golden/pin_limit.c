@@ -1085,4 +1085,23 @@ TEST_F(references, same_page)
 	free(create);
 }
 
+/* Guards: 2.4e, for pages of a file; an errno of its own for them */
+TEST_F(references, memfd)
+{
+	struct dmabuf_importer_hold hold = { .count = HALF_OF_ALL };
+	int memfd = make_memfd(0, PAGE_BYTES, F_SEAL_SHRINK), dmabuf;
+	void *map;
+
+	ASSERT_LE(0, memfd);
+	ASSERT_EQ(0, map_shared(memfd, PAGE_BYTES, &map));
+	hold.addr = (uintptr_t)map;
+	ASSERT_EQ(0, call(self->importer, DMABUF_IMPORTER_HOLD, &hold));
+	EXPECT_EQ(-ENOMEM, create(self->device, memfd, 0, PAGE_BYTES, 0));
+	close(self->importer);
+	dmabuf = create(self->device, memfd, 0, PAGE_BYTES, 0);
+	EXPECT_LE(0, dmabuf);
+	close(dmabuf);
+	munmap(map, PAGE_BYTES);
+}
+
 TEST_HARNESS_MAIN
