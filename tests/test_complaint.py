@@ -57,6 +57,15 @@ def test_a_trace_of_a_task_that_may() -> None:
     assert complaints([*VIVID, *VIVID]) == []
 
 
+@pytest.mark.parametrize(
+    ("value", "benign"),
+    [("fffffffffffffff7", True), ("8000000000000000", False), ("ff00ffffffffffff", False)],
+)
+def test_a_wait_of_what_a_starved_processor_leaves(value: str, benign: bool) -> None:
+    said = (VIVID[0].replace("f" * 16, value), *VIVID[1:])
+    assert complaints(said) == ([] if benign else list(said))
+
+
 OTHERS = (
     OURS,
     "<4> udmabuf_iov: odd",

@@ -186,9 +186,9 @@ long importer_detach(struct importer_session *session, u32 handle)
 /* Importers must not look at the pages; this one checks what is there. */
 static u64 entry_pfn(struct scatterlist *sg)
 {
-	if (IS_ENABLED(CONFIG_DMABUF_DEBUG) || !sg_page(sg))
+	if (IS_ENABLED(CONFIG_DMABUF_DEBUG))
 		return DMABUF_IMPORTER_NO_PFN;
-	return page_to_pfn(sg_page(sg));
+	return sg_page(sg) ? page_to_pfn(sg_page(sg)) : 0;
 }
 
 long importer_table(struct importer_session *session, void __user *argp)

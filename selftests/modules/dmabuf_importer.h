@@ -100,8 +100,8 @@ struct dmabuf_importer_map {
  * @offset: sg->offset
  * @length: sg->length
  * @pad: 0
- * @pfn: frame of sg_page(), or DMABUF_IMPORTER_NO_PFN where the dma-buf core
- *	hides it (CONFIG_DMABUF_DEBUG) or i >= orig_nents
+ * @pfn: frame of sg_page(), 0 without a page, or DMABUF_IMPORTER_NO_PFN where the
+ *	dma-buf core hides it (CONFIG_DMABUF_DEBUG) or i >= orig_nents
  */
 struct dmabuf_importer_entry {
 	__u64 dma_addr;

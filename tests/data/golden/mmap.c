@@ -769,4 +769,31 @@ TEST_F(neighbours, skewed)
 	close(device);
 }
 
+/* Where the first huge page would begin there is memory of somebody else, which is still untouched. */
+/*
+ * Guards: a huge page that is mapped although its mapping begins behind where
+ * that would
+ */
+TEST_F(neighbours, below)
+{
+	size_t half = HUGE_PAGE_BYTES / 2, bytes = HUGE_PAGE_BYTES + half, page;
+	char *below = find_aligned_room(2 * HUGE_PAGE_BYTES), *map = below + half;
+	int device = open_device(_metadata), dmabuf;
+
+	ASSERT_EQ(below, mmap(below, half, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	dmabuf = export_source(device, &self->source);
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(map, mmap(map, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, dmabuf,
+			    half));
+	for (page = 0; page < bytes / PAGE_BYTES; page++)
+		ASSERT_TRUE(page_is_stamped(map + page * PAGE_BYTES, SEED_SOURCE,
+					    layout_source_page(&self->layout,
+							       half / PAGE_BYTES + page)));
+	EXPECT_EQ(0, *below);
+	munmap(below, half + bytes);
+	close(dmabuf);
+	close(device);
+}
+
 TEST_HARNESS_MAIN
