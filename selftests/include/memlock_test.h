@@ -14,17 +14,23 @@ static inline long long count_charged(void)
 	return read_field(UDMABUF_IOV_TOTALS, "charged_pages ");
 }
 
-/* Raise or drop CAP_IPC_LOCK. Return: 0 or -errno. */
-static inline int set_capable(bool capable)
+/* Raise or drop a capability of the caller's. Return: 0 or -errno. */
+static inline int set_capability(int capability, bool capable)
 {
 	struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
-	__u32 bit = 1U << CAP_IPC_LOCK;
+	__u32 bit = CAP_TO_MASK(capability), *word;
 
 	if (syscall(SYS_capget, &header, data))
 		return -errno;
-	data[0].effective = capable ? data[0].effective | bit : data[0].effective & ~bit;
+	word = &data[CAP_TO_INDEX(capability)].effective;
+	*word = capable ? *word | bit : *word & ~bit;
 	return syscall(SYS_capset, &header, data) ? -errno : 0;
+}
+
+static inline int set_capable(bool capable)
+{
+	return set_capability(CAP_IPC_LOCK, capable);
 }
 
 static inline int set_limit(rlim_t bytes)

@@ -155,6 +155,28 @@ TEST_F(memlock, refund_without_descriptor)
 	check_refund(_metadata, self->device, self->memory);
 }
 
+#define FILE_MAX	"/proc/sys/fs/file-max"
+
+/* Administrators have files beyond the maximum. */
+/*
+ * Guards: a buffer that stays, with its pins and its charge, when it cannot be
+ * exported
+ */
+TEST_F(memlock, refund_without_file)
+{
+	long long most = read_number(FILE_MAX);
+	int dmabuf;
+
+	ASSERT_TRUE(write_number(FILE_MAX, 0));
+	ASSERT_EQ(0, set_capability(CAP_SYS_ADMIN, false));
+	dmabuf = pin(self->device, self->memory, LIMIT);
+	ASSERT_EQ(0, set_capability(CAP_SYS_ADMIN, true));
+	ASSERT_TRUE(write_number(FILE_MAX, most));
+	EXPECT_EQ(-ENFILE, dmabuf);
+	EXPECT_EQ(0, count_charged());
+	check_refund(_metadata, self->device, self->memory);
+}
+
 /* Guards: M22: a charge that is given back to the process that releases */
 TEST_F(memlock, refund_by_other)
 {
