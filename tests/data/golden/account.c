@@ -16,6 +16,7 @@
 
 #define PAGES		3
 #define TEST_UID	61187
+#define OTHER_UID	61188
 
 /* The line of one buffer. */
 struct shown {
@@ -252,6 +253,28 @@ TEST_F(seen, several)
 	EXPECT_EQ(charged, user[2]);
 	close(dmabufs[2]);
 	EXPECT_FALSE(is_shown(TEST_UID));
+}
+
+/* Guards: two users who are taken for one */
+TEST_F(seen, strangers)
+{
+	static const unsigned int users[] = { TEST_UID, OTHER_UID };
+	long long charged = variant->charged ? PAGES : 0, user[3];
+	int dmabufs[2], i;
+
+	for (i = 0; i < 2; i++) {
+		ASSERT_EQ(0, set_user(users[i]));
+		dmabufs[i] = export_source(self->device, &self->source);
+		ASSERT_LE(0, dmabufs[i]);
+	}
+	for (i = 0; i < 2; i++) {
+		read_charges(users[i], user);
+		EXPECT_EQ(1, user[0]);
+		EXPECT_EQ(PAGES, user[1]);
+		EXPECT_EQ(charged, user[2]);
+		close(dmabufs[i]);
+		EXPECT_FALSE(is_shown(users[i]));
+	}
 }
 
 /* Guards: exp_info.exp_name without what tells that the buffer is charged */

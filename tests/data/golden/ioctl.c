@@ -729,6 +729,7 @@ enum memory {
 	NO_ACCESS,
 	UNMAPPED,
 	HOLE,
+	HOLE_BEFORE_READ_ONLY,
 	KERNEL,
 	HIGHEST,
 	DMABUF_MAP,
@@ -966,6 +967,17 @@ FIXTURE_VARIANT_ADD(create_iov, hole)
 	.expected = EFAULT,
 };
 
+/* Guards: a mapping behind a hole that is asked in its place */
+FIXTURE_VARIANT_ADD(create_iov, hole_first)
+{
+	.memory = HOLE_BEFORE_READ_ONLY,
+	.skip = 0,
+	.len = 2 * PAGE,
+	.niov = 2,
+	.flags = 0,
+	.expected = EFAULT,
+};
+
 /* Guards: pins without FOLL_WRITE */
 FIXTURE_VARIANT_ADD(create_iov, read_only)
 {
@@ -1053,6 +1065,10 @@ static char *map_memory(struct __test_metadata *_metadata, enum memory memory, i
 		break;
 	case HOLE:
 		munmap(map + PAGE, PAGE);
+		break;
+	case HOLE_BEFORE_READ_ONLY:
+		munmap(map, PAGE);
+		ASSERT_EQ(0, mprotect(map + PAGE, PAGE, PROT_READ));
 		break;
 	case READ_ONLY_END:
 		ASSERT_EQ(0, mprotect(map + PAGE, PAGE, PROT_READ));
