@@ -318,7 +318,7 @@ struct dmabuf_importer_abandon {
 /*
  * The argument is one of STALL_*: who gives memory of DEV_FAILING to the processor is made to wait,
  * in the exporter's begin_cpu_access(), until STALL_END or until the session is closed. STALL_AWAIT
- * returns when somebody waits. EOPNOTSUPP: as for FAIL.
+ * returns when somebody waits. ETIMEDOUT: nobody did, for ten seconds. EOPNOTSUPP: as for FAIL.
  */
 #define DMABUF_IMPORTER_STALL	_IO(DMABUF_IMPORTER_MAGIC, 0x97)
 #define DMABUF_IMPORTER_STALL_END	0

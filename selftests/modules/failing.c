@@ -26,6 +26,8 @@ static bool stalling;
 static atomic_t stalled;
 /* Who is stalled, and who waits for somebody to be. */
 static DECLARE_WAIT_QUEUE_HEAD(stall_queue);
+/* With an exporter that never asks the device nobody comes. */
+#define PATIENCE	(10 * HZ)
 
 static int failing_map_sg(struct device *dev, struct scatterlist *sgl, int nents,
 			  enum dma_data_direction dir, unsigned long attrs)
@@ -101,13 +103,17 @@ static void stop_stalling(struct importer_session *session)
 
 long importer_stall(struct importer_session *session, unsigned long what)
 {
+	long left;
+
 	switch (what) {
 	case DMABUF_IMPORTER_STALL_BEGIN:
 		session->stalling = true;
 		WRITE_ONCE(stalling, true);
 		return 0;
 	case DMABUF_IMPORTER_STALL_AWAIT:
-		return wait_event_interruptible(stall_queue, atomic_read(&stalled));
+		left = wait_event_interruptible_timeout(stall_queue, atomic_read(&stalled),
+							PATIENCE);
+		return left > 0 ? 0 : left ?: -ETIMEDOUT;
 	case DMABUF_IMPORTER_STALL_END:
 		stop_stalling(session);
 		return 0;
