@@ -10,6 +10,8 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from harness.voucher import boot_id
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accelerator:
@@ -44,7 +46,7 @@ def without_probe(device: Path = Path("/dev/kvm")) -> Accelerator | None:
 
 def host_identity(impossible: Accelerator | None) -> str:
     """What a probe's verdict holds for: this boot of this host, and why KVM is out, if it is."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    boot = boot_id()
     return boot if impossible is None else f"{boot} {impossible.why}"
 
 
