@@ -7,6 +7,7 @@ Documentation/scheduler/sched-stats.rst). A guest that loops has what it was giv
 for ever loses nothing, so that a hang of either kind is seen at the same time on any host.
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -93,7 +94,7 @@ class GuestClock:
         waited: dict[str, int] = {}
         # The process has ended, or a thread has while it was looked at.
         with suppress(OSError):
-            for folder in self._tasks.iterdir() if self._tasks else ():
+            for thread in os.scandir(self._tasks) if self._tasks else ():
                 with suppress(OSError, IndexError, ValueError):
-                    waited[folder.name] = int((folder / "schedstat").read_text().split()[1])
+                    waited[thread.name] = int(Path(thread, "schedstat").read_bytes().split()[1])
         return waited

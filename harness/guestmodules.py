@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0
 """The modules of a guest's own kernel: which ones, in what order, and unpacked."""
 
+import functools
 import lzma
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from harness.cache import cache_errors, locked, making
@@ -22,10 +23,7 @@ def module_files(kernel: Kernel, names: Sequence[str]) -> list[Path]:
     index = kernel.moddir / "modules.dep" if kernel.moddir else None
     if index is None or not index.is_file():
         return []
-    depends: dict[str, list[str]] = {}
-    for line in index.read_text().splitlines():
-        file, _, needs = line.partition(":")
-        depends[_name(file)] = [file, *map(_name, needs.split())]
+    depends = _dependencies(index, index.stat().st_mtime_ns)
     order: dict[str, Path] = {}
 
     def add(name: str) -> None:
@@ -39,6 +37,16 @@ def module_files(kernel: Kernel, names: Sequence[str]) -> list[Path]:
     for name in names:
         add(name)
     return list(order.values())
+
+
+@functools.lru_cache(maxsize=4)
+def _dependencies(index: Path, _mtime: int) -> Mapping[str, tuple[str, ...]]:
+    """Return for each module its file and the modules it needs; each VM of a run asks twice."""
+    depends = {}
+    for line in index.read_text().splitlines():
+        file, _, needs = line.partition(":")
+        depends[_name(file)] = (file, *map(_name, needs.split()))
+    return depends
 
 
 def unpacked(file: Path) -> bytes:

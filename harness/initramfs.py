@@ -24,6 +24,9 @@ _FOLDERS = (
 # Where they are built in, modules.dep does not name them.
 _MODULES = ("virtio_pci", "virtio_blk", "virtio_console")
 
+# What cpio(5) calls the new ASCII format: thirteen numbers.
+_HEADER = b"070701" + 13 * b"%08X"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
@@ -95,7 +98,7 @@ def newc(entries: list[Entry]) -> bytes:
             *(number, entry.mode, 0, 0, links, 0, len(entry.data), 0, 0),
             *(*entry.device, len(name), 0),
         )
-        archive += b"070701" + b"".join(b"%08X" % field for field in fields) + name
+        archive += _HEADER % fields + name
         archive += bytes(-len(archive) % 4) + entry.data
         archive += bytes(-len(archive) % 4)
     return bytes(archive)
