@@ -15,16 +15,15 @@ from rich.console import Console
 from rich.text import Text
 
 from harness import runner
-from harness.attribute import attribute
 from harness.canary import Canary, load_canaries
 from harness.errors import HarnessError
-from harness.kselftest import SelftestBuild, Suite, build_one
+from harness.kselftest import SelftestBuild, build_one
 from harness.manifest import vm_folder
 from harness.place import Place
 from harness.progress import Progress
 from harness.results import Status, TestResult
 from harness.run import Leash
-from harness.rundir import CONSOLE, chunks, rejudge
+from harness.rundir import CONSOLE, charges_of, rejudge, was_asked
 
 _FOLDER = "selftests/canaries"
 _MODULE = "canary"
@@ -160,7 +159,8 @@ def _one(
         runner.Options(cold=cold, jobs=1, more=0),
         on_line=_killer(canary, leash),
     )
-    return _heard(canary, suite, folder)
+    (id_,) = suite.full_ids
+    return hear(canary, id_, folder)
 
 
 def _killer(canary: Canary, leash: Leash) -> Callable[[bytes], None]:
@@ -174,12 +174,22 @@ def _killer(canary: Canary, leash: Leash) -> Callable[[bytes], None]:
     return listen
 
 
-def _heard(canary: Canary, suite: Suite, folder: Path) -> Heard:
+def hear(canary: Canary, id_: str, folder: Path) -> Heard:
+    """Judge what became of a canary.
+
+    Args:
+        canary: which one.
+        id_: its test's full id.
+        folder: of its run, which had one VM.
+
+    Raises:
+        DocumentError: that is no run folder.
+    """
     result = rejudge(folder)
-    (id_,) = suite.full_ids
     test = next(test for test in result.tests if test.id == id_)
-    charges = attribute(chunks(vm_folder(folder, 1) / CONSOLE), tests=(id_,))
-    faults = canary.faults(test, result.vms[0], charges)
+    end = result.vms[0]
+    charges = charges_of(vm_folder(folder, 1) / CONSOLE, (id_,), asked=was_asked(end))
+    faults = canary.faults(test, end, charges)
     if (result.exit_status == 0) != (Status.PASS in canary.status):
         faults.append(f"exit status {result.exit_status}")
     titles = tuple(dict.fromkeys(charge.splat.title for charge in charges))

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness import answers, jsonfile, junit, transcript
-from harness.attribute import attribute
+from harness.attribute import Charge, attribute
 from harness.emulator import excuse
 from harness.errors import HarnessError
 from harness.evidence import Blame, Evidence
@@ -209,6 +209,12 @@ def was_asked(end: VmEnd | None) -> bool:
     return end is None or end.exit in (VmExit.SILENT, VmExit.DEADLINE, VmExit.NEVER_BOOTED)
 
 
+def charges_of(console: Path, planned: Sequence[str], *, asked: bool) -> tuple[Charge, ...]:
+    """Return the splats on a console; the arguments are those of :func:`blames_of`."""
+    log = chunks(console)
+    return attribute(answers.unasked(log) if asked else log, tests=planned)
+
+
 def blames_of(
     console: Path, planned: Sequence[str], decode: Decode = str, *, asked: bool = True
 ) -> Iterator[Blame]:
@@ -220,8 +226,7 @@ def blames_of(
         decode: as in :func:`rejudge`.
         asked: whether the guest may have been asked where it hung; what it answered is no splat.
     """
-    log = chunks(console)
-    for charge in attribute(answers.unasked(log) if asked else log, tests=planned):
+    for charge in charges_of(console, planned, asked=asked):
         splat = charge.splat
         where = f"{console.parent.name}/{console.name}:{charge.line}: {splat.title}"
         text = decode(splat.text).splitlines()

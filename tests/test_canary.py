@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pytest
 
+from harness.answers import ASKED
 from harness.attribute import Charge
 from harness.canary import load_canaries
+from harness.canarycheck import hear
+from harness.manifest import save_manifest, vm_folder
 from harness.results import Status, TestResult, VmEnd, VmExit
+from harness.rundir import CONSOLE
 from harness.splat import scan
 from harness.tomlfile import TomlError
+from tests.test_rundir import MANIFEST, NONCE, VM, said
 from tests.test_vm import fake_kernel
 
 ROOT = Path(__file__).parent.parent
@@ -53,6 +58,30 @@ def test_a_wrong_verdict_a_wrong_end_and_a_false_alarm() -> None:
     assert NOTHING.faults(passed, CLEAN, charges("canary_warn")) == [
         "charged with WARNING in canary_warn"
     ]
+
+
+PANIC = "[    9.000000] Kernel panic - not syncing: NMI: Not continuing\n"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "faults"),
+    [("", PANIC, []), (PANIC, "", ["charged with kernel panic: NMI: Not continuing"])],
+)
+def test_what_the_harness_provoked_in_the_end_is_no_charge(
+    before: str, after: str, faults: list[str], tmp_path: Path
+) -> None:
+    """As the real verdict has it: a guest that could not answer keys panicked by its NMI."""
+    full = next(canary for canary in CANARIES if canary.test == "canary.full_channel")
+    id_ = f"canaries:{full.test}"
+    end = VmEnd(exit=VmExit.DEADLINE, detail="more than 16 MiB", answered=False)
+    vm = replace(VM, planned=(id_,), end=end)
+    save_manifest(tmp_path, replace(MANIFEST, expected=(id_,), vms=(vm,)))
+    said(tmp_path, f"@{NONCE} hello 6.12.1 3.00 1.0\n@{NONCE} suite canaries\n".encode())
+    mark = f"[    8.900000] harness: test {id_}\n"
+    (vm_folder(tmp_path, 1) / CONSOLE).write_text(f"{mark}{before}{ASKED}: NMI\n{after}")
+    heard = hear(full, id_, tmp_path)
+    assert heard.test.status is Status.CRASHED
+    assert list(heard.faults) == faults
 
 
 def test_what_a_kernel_cannot_show(tmp_path: Path) -> None:
