@@ -30,6 +30,9 @@ from harness.toolchain import Toolchain, choose_toolchain, kernel_id
 _SCHEMA = 1
 # How many builds of a module are kept: some kernels, some last edits.
 _KEPT = 32
+# Seconds for which one is kept anyway: longer than any run that was given it. Of mutants more than
+# those above are made while one hangs.
+_IN_USE = 1800.0
 # What a `make` in the checkout itself leaves there (kbuild's own clean rule).
 _ARTEFACTS = (
     *("*.o", "*.ko", "*.a", "*.mod", "*.mod.c", "*.cmd", "*.dwo", "*.symversions", ".tmp_*"),
@@ -298,8 +301,15 @@ def _publish(job: _Job, entry: Path, log: str, sources: Mapping[str, bytes]) -> 
         }
         write_text(temp / "build.json", dump(document))
     for folder in (entry.parent, job.work.parent):
-        builds = sorted(folder.glob(f"{job.name}-*/"), key=lambda path: path.stat().st_mtime)
-        for old in builds[:-_KEPT]:
+        _prune(folder, job.name)
+
+
+def _prune(folder: Path, name: str) -> None:
+    """Remove the oldest builds of a module, those in use excepted."""
+    times = {build: build.stat().st_mtime for build in folder.glob(f"{name}-*/")}
+    unused = time.time() - _IN_USE
+    for old in sorted(times, key=lambda build: times[build])[:-_KEPT]:
+        if times[old] < unused:
             remove_tree(old)
 
 

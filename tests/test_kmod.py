@@ -68,21 +68,22 @@ def test_an_edit_compiles_what_it_touches_and_undoing_it_nothing(lab: Lab) -> No
     assert lab.compiled() == []
 
 
-def test_the_build_that_goes_is_the_one_unused_for_longest(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("age", "goes"), [(3600, True), (600, False)])
+def test_the_build_that_goes_is_the_one_unused_for_longest_and_no_run_has_it(
+    age: int, goes: bool, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kmod, "_KEPT", 2)
     built = []
-    for number, age in ((1, 300), (2, 200)):
+    for number in (1, 2):
         lab.write("other.c", f'#include "demo.h"\nint other(void) {{ return {number}; }}\n')
         built.append(lab.build().ko)
-        then = time.time() - age
+        then = time.time() - age - 100 + number
         os.utime(built[-1].parent, (then, then))
     lab.write("other.c", '#include "demo.h"\nint other(void) { return 1; }\n')
     assert lab.build().cached
     lab.write("other.c", '#include "demo.h"\nint other(void) { return 3; }\n')
     lab.build()
-    assert [ko.exists() for ko in built] == [True, False]
+    assert [ko.exists() for ko in built] == [True, not goes]
 
 
 def test_what_counters_are_read_by_is_kept(lab: Lab) -> None:
