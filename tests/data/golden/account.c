@@ -571,11 +571,14 @@ FIXTURE_VARIANT_ADD(repeated, map_refused)
 };
 
 #define SLABS_BYTES	(1 << 17)
+/* So many that an array of them is in a cache that most_growth() does not pass over. */
+#define ENTRIES		4
 
 FIXTURE_SETUP(repeated)
 {
 	struct layout layout = {
-		.backing = HUGETLB, .pages = 512, .nr_runs = 2, .runs = { { 256, 256 }, { 0, 256 } },
+		.backing = HUGETLB, .pages = 512, .nr_runs = ENTRIES,
+		.runs = { { 256, 128 }, { 0, 128 }, { 384, 128 }, { 128, 128 } },
 	};
 
 	if (!driver_is_udmabuf_iov())
@@ -610,18 +613,18 @@ FIXTURE_TEARDOWN(repeated)
 	EXPECT_TRUE(check_baseline(_metadata, &self->before));
 }
 
-/* A call whose second entry is no memory, or whose entries cannot be read. Return: -errno. */
+/* A call whose last entry is no memory, or whose entries cannot be read. Return: -errno. */
 static int call_refused(const FIXTURE_DATA(repeated) *self, bool iov, bool unreadable)
 {
-	struct udmabuf_create_list list = { .count = 2 };
-	struct udmabuf_create_item items[2] = {
-		{ .memfd = self->source.memfd, .size = PAGE_BYTES },
-		{ .memfd = -1, .size = PAGE_BYTES },
+	struct udmabuf_create_list list = { .count = ENTRIES };
+	struct udmabuf_create_item items[ENTRIES] = {
+		[0 ... ENTRIES - 2] = { .memfd = self->source.memfd, .size = PAGE_BYTES },
+		[ENTRIES - 1] = { .memfd = -1, .size = PAGE_BYTES },
 	};
-	struct udmabuf_iov_create head = { .niov = 2 };
-	struct udmabuf_iov_entry entries[2] = {
-		{ .base = (uintptr_t)self->source.map, .len = PAGE_BYTES },
-		{ .base = (uintptr_t)self->hole, .len = PAGE_BYTES },
+	struct udmabuf_iov_create head = { .niov = ENTRIES };
+	struct udmabuf_iov_entry entries[ENTRIES] = {
+		[0 ... ENTRIES - 2] = { .base = (uintptr_t)self->source.map, .len = PAGE_BYTES },
+		[ENTRIES - 1] = { .base = (uintptr_t)self->hole, .len = PAGE_BYTES },
 	};
 	char *at = self->hole - (iov ? sizeof(head) : sizeof(list));
 
