@@ -79,6 +79,22 @@ def test_dirt_is_told_and_ends_the_program(program: Path, test: str, dirt: str) 
     assert told.lines[-1] == f"DIRTY: {dirt}"
 
 
+def test_a_number_is_read_to_its_end(program: Path, kernel: Path) -> None:
+    lines = "acquired 5\nreleased 3\n"
+    # The header reads 1024 bytes at a time.
+    padding = "x" * (1024 - len(f"{lines}\ncharged 4"))
+    (kernel / "proc/vmstat").write_text(f"{lines}{padding}\ncharged 42\n")
+    assert "# DIRTY: charges 42 -> 4\n" in run(program, "global.clean").output
+
+
+@pytest.mark.parametrize("lost", ["acquired", "released"])
+def test_half_of_a_difference_is_no_number(program: Path, kernel: Path, lost: str) -> None:
+    path = kernel / "proc/vmstat"
+    path.write_text(path.read_text().replace(lost, "other"))
+    told = run(program, "global.skips_and_leaks").output
+    assert "# UNWATCHED: pinned pages: not in /proc/vmstat\n" in told
+
+
 def test_a_taint_is_not_waited_for(program: Path) -> None:
     """Else it would take 200 s, with this scale."""
     completed = run(program, "global.taints", KSFT_TIMEOUT_SCALE="1000")

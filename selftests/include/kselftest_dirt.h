@@ -116,26 +116,57 @@ static inline int __ksft_open(const char *path)
 	return open(full, O_RDONLY | O_CLOEXEC);
 }
 
+/* Return: what is behind the first @key that starts a line, up to whose end @text goes; or NULL. */
+static inline const char *__ksft_value(const char *text, const char *key)
+{
+	const char *line;
+
+	for (line = text; line; line = strchr(line, '\n')) {
+		line += *line == '\n';
+		if (!strncmp(line, key, strlen(key)))
+			return strchr(line, '\n') ? line + strlen(key) : NULL;
+	}
+	return NULL;
+}
+
+/* Return: whether @text has what is wanted of the file of @watch, by those behind it, too. */
+static inline bool __ksft_enough(const char *text, const struct __ksft_watch *watch)
+{
+	const char *path = watch->path;
+
+	for (; watch && !strcmp(watch->path, path); watch = watch->next)
+		if (!__ksft_value(text, watch->key ? watch->key : "") ||
+		    (watch->minus && !__ksft_value(text, watch->minus)))
+			return false;
+	return true;
+}
+
 /*
- * Read a file from its start, as far as it fits. @kept, if not NULL, is its descriptor or 0, and is
- * kept: to open a file in /proc takes longer than to read it. One that has become stale, because
- * its module was loaded anew, is opened once more.
+ * Read a file from its start, as far as it fits and @watch, if not NULL, needs it: a file in /proc
+ * is written as it is read. @kept, if not NULL, is its descriptor or 0, and is kept: to open a file
+ * in /proc takes longer than to read it. One that has become stale, because its module was loaded
+ * anew, is opened once more.
  *
  * Return: whether it could be read.
  */
-static inline bool __ksft_read(const char *path, int *kept, char *text, size_t size)
+static inline bool __ksft_read(const char *path, int *kept, const struct __ksft_watch *watch,
+			       char *text, size_t size)
 {
 	bool again = kept && *kept;
 	size_t length = 0;
 	ssize_t got = 0;
 	int fd;
 
+	text[0] = '\0';
 	fd = again ? *kept : __ksft_open(path);
 	while (fd >= 0) {
 		/* Little at a time: sysctl files clear as much memory as one asks for. */
 		got = pread(fd, text + length, MIN(size - 1 - length, __KSFT_CHUNK), length);
 		if (got > 0) {
 			length += got;
+			text[length] = '\0';
+			if (watch && __ksft_enough(text, watch))
+				break;
 		} else if (got < 0 && errno == ENODEV && again) {
 			again = false;
 			close(fd);
@@ -144,25 +175,19 @@ static inline bool __ksft_read(const char *path, int *kept, char *text, size_t s
 			break;
 		}
 	}
-	text[length] = '\0';
 	if (kept)
 		*kept = fd < 0 ? 0 : fd;
 	else if (fd >= 0)
 		close(fd);
-	return fd >= 0 && got == 0;
+	return fd >= 0 && got >= 0;
 }
 
 /* Return: the number behind the first @key that starts a line, or -1. */
 static inline long long __ksft_number(const char *text, const char *key)
 {
-	const char *line;
+	const char *value = __ksft_value(text, key);
 
-	for (line = text; line; line = strchr(line, '\n')) {
-		line += *line == '\n';
-		if (!strncmp(line, key, strlen(key)))
-			return strtoll(line + strlen(key), NULL, 10);
-	}
-	return -1;
+	return value ? strtoll(value, NULL, 10) : -1;
 }
 
 /*
@@ -173,20 +198,21 @@ static inline long long __ksft_look(struct __ksft_watch *watch, const struct __k
 {
 	static char text[1 << 16];
 	static bool good;
-	long long number;
+	long long number, minus;
 
 	if (!last || strcmp(last->path, watch->path)) {
 		/* What it returns is its opinion of other numbers. */
 		if (watch->refresh)
-			__ksft_read(watch->refresh, watch->keep ? &watch->refresh_file : NULL,
+			__ksft_read(watch->refresh, watch->keep ? &watch->refresh_file : NULL, NULL,
 				    text, sizeof(text));
-		good = __ksft_read(watch->path, watch->keep ? &watch->file : NULL, text,
+		good = __ksft_read(watch->path, watch->keep ? &watch->file : NULL, watch, text,
 				   sizeof(text));
 	}
 	if (!good)
 		return -1;
 	number = __ksft_number(text, watch->key ? watch->key : "");
-	return watch->minus ? number - __ksft_number(text, watch->minus) : number;
+	minus = watch->minus ? __ksft_number(text, watch->minus) : 0;
+	return number < 0 || minus < 0 ? -1 : number - minus;
 }
 
 /* Watch the users of the modules in a list with blanks. */
