@@ -365,6 +365,19 @@ def test_argv_is_virtme_ngs_and_carries_our_channel() -> None:
     assert argv[-2:] == ("--", "/harness/run-tests")
 
 
+def test_only_an_emulated_cpu_goes_without_mitigations() -> None:
+    emulated = config(cmdline=("mitigations=auto",))
+    real = replace(emulated, accelerator=Accelerator(kvm=True, why="a test"))
+    argv, real_argv = (
+        vng_argv(each, root=Path("/r"), results=Path("/s")) for each in (emulated, real)
+    )
+    assert "mitigations=off" in argv
+    # The kernel goes by the last: whoever tests with them can.
+    assert argv.index("mitigations=auto") > argv.index("mitigations=off")
+    assert "mitigations=off" not in real_argv
+    assert not any("la57" in word for word in real_argv)
+
+
 @pytest.mark.parametrize(
     ("cmdline", "there"), [(("intel_iommu=on",), True), (("iommu=on",), False)]
 )
