@@ -171,9 +171,12 @@ def _choose(place: Place, choice: Choice, sources: Mapping[str, bytes]) -> _Chos
 
 
 def _load(place: Place) -> tuple[Mutant, ...]:
+    return load_mutants(place.source / MUTANTS, _tests(place))
+
+
+def _tests(place: Place) -> tuple[str, ...]:
     specs = load_specs(place.source / "selftests/specs")
-    ids = [f"{spec.name}:{id_}" for spec in specs for id_ in spec.ids]
-    return load_mutants(place.source / MUTANTS, ids)
+    return tuple(f"{spec.name}:{id_}" for spec in specs for id_ in spec.ids)
 
 
 def _applied(place: Place, mutants: Sequence[Mutant], sources: Mapping[str, bytes]) -> _Chosen:
@@ -194,7 +197,7 @@ def _automatic(
 ) -> _Chosen:
     mutations = automatic(sources, _applied(place, listed, sources).mutations)
     names = [one.mutant.name for one in mutations]
-    excuses = load_survivors(place.source / SURVIVORS, names)
+    excuses = load_survivors(place.source / SURVIVORS, names, tests=_tests(place))
     chosen = {one.name for one in _named([one.mutant for one in mutations], choice)}
     found = tuple(one for one in mutations if one.mutant.name in chosen)
     return _Chosen(mutations=found, excuses=excuses)
@@ -207,12 +210,20 @@ def _possible(chosen: _Chosen, kernel: Kernel) -> tuple[list[Mutation], list[Fin
     for mutation in chosen.mutations:
         lack = mutation.mutant.missing(kernel.release, kernel.option)
         if lack is None:
-            mutations.append(mutation)
+            excuse = chosen.excuses.get(mutation.mutant.name)
+            mutations.append(_pointed(mutation, excuse, kernel))
             continue
         reason = f"needs {lack}"
         found = Finding(mutant=mutation.mutant, verdict=Verdict.ELSEWHERE, reason=reason)
         findings.append(found)
     return mutations, findings
+
+
+def _pointed(mutation: Mutation, excuse: Excuse | None, kernel: Kernel) -> Mutation:
+    """Return the mutant; what is known to catch it on such a kernel runs first."""
+    if excuse is None or not excuse.expect or excuse.holds(kernel.option):
+        return mutation
+    return replace(mutation, mutant=replace(mutation.mutant, expect=excuse.expect))
 
 
 def _excused(finding: Finding, excuses: Mapping[str, Excuse], kernel: Kernel) -> Finding:

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """selftests/mutants/survivors.toml: the automatic mutants that no test catches, and why."""
 
+import fnmatch
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +26,15 @@ class Excuse:
         why: one sentence or more.
         needs: an option, CONFIG_NAME=VALUE, of kernels on which they are caught; "" if there is
             none.
+        expect: globs over full test ids; those that catch them there. () for those that catch what
+            was written by hand in the same place.
     """
 
     mutants: tuple[str, ...]
     equivalent: bool
     why: str
     needs: str
+    expect: tuple[str, ...] = ()
 
     def holds(self, option: Callable[[str], str | None]) -> bool:
         """Whether mutants may survive on a kernel.
@@ -42,20 +46,21 @@ class Excuse:
         return not name or option(name) != value
 
 
-def load_survivors(path: Path, names: Iterable[str]) -> dict[str, Excuse]:
+def load_survivors(path: Path, names: Iterable[str], *, tests: Iterable[str]) -> dict[str, Excuse]:
     """Read the list.
 
     Args:
         path: the file.
         names: of all automatic mutants there are.
+        tests: the full ids of all tests there are.
 
     Returns:
         The excuses, by the name of a mutant.
 
     Raises:
-        SurvivorsError: malformed, or there is no such mutant (any more).
+        SurvivorsError: malformed, or there is no such mutant or test (any more).
     """
-    known = frozenset(names)
+    known, ids = frozenset(names), tuple(tests)
     document = Table.load(path, SurvivorsError)
     found: dict[str, Excuse] = {}
     for entry in document.tables("survivors"):
@@ -64,9 +69,15 @@ def load_survivors(path: Path, names: Iterable[str]) -> dict[str, Excuse]:
             equivalent=entry.flag("equivalent"),
             why=entry.text("why"),
             needs=entry.text("needs", ""),
+            expect=entry.texts("expect"),
         )
         if excuse.needs and (excuse.equivalent or not _is_option(excuse.needs)):
             raise entry.fail("needs", "CONFIG_NAME=VALUE, of what is not equivalent")
+        if excuse.expect and not excuse.needs:
+            raise entry.fail("expect", "what catches them on a kernel that `needs` names")
+        for pattern in excuse.expect:
+            if not fnmatch.filter(ids, pattern):
+                raise entry.fail("expect", f"tests that exist, and none matches {pattern}")
         for name in excuse.mutants:
             if name not in known:
                 raise entry.fail("mutants", f"automatic mutants, and {name} is none (any more)")

@@ -11,6 +11,7 @@ from harness.kmod import read_sources
 from harness.mutant import Mutant
 from harness.mutation import Mutation, apply
 from harness.run import Spawner
+from harness.spec import load_specs
 from harness.survivors import SurvivorsError, load_survivors
 
 CODE = b"""\
@@ -140,9 +141,11 @@ def test_survivors(tmp_path: Path) -> None:
     [[survivors]]
     why = "It leaks."
     needs = "CONFIG_DEBUG_KMEMLEAK=y"
+    expect = ["s:f.*"]
     mutants = ["a:b:c:3"]
     """
-    found = load_survivors(survivors(tmp_path, text), ["a:b:c:1", "a:b:c:2", "a:b:c:3", "x"])
+    names = ["a:b:c:1", "a:b:c:2", "a:b:c:3", "x"]
+    found = load_survivors(survivors(tmp_path, text), names, tests=["s:f.t"])
     assert {name for name, excuse in found.items() if excuse.equivalent} == {"a:b:c:1", "a:b:c:2"}
     leak = found["a:b:c:3"]
     assert leak.holds(lambda name: None)
@@ -159,16 +162,21 @@ def test_survivors(tmp_path: Path) -> None:
         ('mutants = ["a"]', "why"),
         ('why = "w"\nmutants = ["a"]\nneeds = "KASAN"', "CONFIG_NAME=VALUE"),
         ('why = "w"\nmutants = ["a"]\nneeds = "CONFIG_X=y"\nequivalent = true', "not equivalent"),
+        ('why = "w"\nmutants = ["a"]\nexpect = ["s:*"]', "that `needs` names"),
+        ('why = "w"\nmutants = ["a"]\nneeds = "CONFIG_X=y"\nexpect = ["t:*"]', "none matches t:"),
         ('why = "w"\nmutants = ["a"]\nreason = "r"', "no such key"),
     ],
 )
 def test_survivors_that_cannot_be_meant(tmp_path: Path, text: str, what: str) -> None:
     with pytest.raises(SurvivorsError, match=what):
-        load_survivors(survivors(tmp_path, f"[[survivors]]\n{text}\n"), ["a"])
+        load_survivors(survivors(tmp_path, f"[[survivors]]\n{text}\n"), ["a"], tests=["s:f.t"])
 
 
 def test_the_list_of_the_driver_is_of_its_mutants() -> None:
     found = automatic(read_sources(CHECKOUT / "module"), ())
+    specs = load_specs(CHECKOUT / "selftests/specs")
     load_survivors(
-        CHECKOUT / "selftests/mutants/survivors.toml", [one.mutant.name for one in found]
+        CHECKOUT / "selftests/mutants/survivors.toml",
+        [one.mutant.name for one in found],
+        tests=[f"{spec.name}:{id_}" for spec in specs for id_ in spec.ids],
     )

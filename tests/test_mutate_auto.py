@@ -130,6 +130,25 @@ def test_a_survivor_with_a_reason(
     assert ("so be it" in said) == (status == 0)
 
 
+@pytest.mark.parametrize(("value", "first"), [("y", ("sg:table.read",)), ("m", None)])
+def test_what_catches_a_survivor_elsewhere_runs_first_there(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, value: str, first: tuple[str, ...] | None
+) -> None:
+    automatic(lab)
+    name = kinds(monkeypatch, lab)["delete"]
+    automatic(
+        lab,
+        f'[[survivors]]\nwhy = "so be it"\nneeds = "CONFIG_SMP={value}"\n'
+        f'expect = ["sg:table.read"]\nmutants = ["{name}"]\n',
+    )
+    lab.says["delete"] = {"sg:table.read": Status.FAIL}
+    mutate.mutate(lab.place, "6.12", Choice(auto=True, names=(name,)))
+    ran = [ids for word, ids in lab.ran() if word == "delete"]
+    everything = max(ran, key=len) if first is None else first
+    assert ran == [everything]
+    assert (len(everything) > 1) == (first is None)
+
+
 def test_a_reason_in_vain(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     automatic(lab)
     names = kinds(monkeypatch, lab)
