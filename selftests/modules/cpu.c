@@ -84,14 +84,16 @@ long importer_vmap(struct importer_session *session, void __user *argp)
 static int try_vmap(struct dma_buf *dmabuf)
 {
 #ifdef HAVE_VMAP_IOSYS_MAP
-	struct iosys_map map;
+	struct iosys_map map = { };
 	int err;
 
 	if (!dmabuf->ops->vmap)
 		return -EOPNOTSUPP;
 	dma_resv_lock(dmabuf->resv, NULL);
 	err = dmabuf->ops->vmap(dmabuf, &map);
-	if (!err && dmabuf->ops->vunmap)
+	if (!err && iosys_map_is_null(&map))
+		err = -EIO;
+	else if (!err && dmabuf->ops->vunmap)
 		dmabuf->ops->vunmap(dmabuf, &map);
 	dma_resv_unlock(dmabuf->resv);
 	return err;

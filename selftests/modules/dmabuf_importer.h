@@ -310,7 +310,8 @@ struct dmabuf_importer_abandon {
 	_IOWR(DMABUF_IMPORTER_MAGIC, 0x94, struct dmabuf_importer_translate)
 /*
  * Map the dma-buf .fd into kernel space and undo it, by the exporter's own operations: the core
- * warns of every exporter that fails. The rest is 0. EOPNOTSUPP: before Linux 5.18.
+ * warns of every exporter that fails. The rest is 0. EIO: it says that it worked and gives no
+ * address. EOPNOTSUPP: before Linux 5.18.
  */
 #define DMABUF_IMPORTER_TRY_VMAP \
 	_IOW(DMABUF_IMPORTER_MAGIC, 0x96, struct dmabuf_importer_vmap)
