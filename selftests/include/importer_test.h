@@ -133,7 +133,7 @@ static inline int fail_mappings(int importer, int error, __u32 *mapped)
 
 /*
  * Map the buffer for DMABUF_IMPORTER_DEV_FAILING, which does what it has been told to, and undo it.
- * Return: 0, or what failed first.
+ * Return: 0, or what failed first; -EIO: the table is not of all that the buffer has.
  */
 static inline int map_once(int importer, int dmabuf, __u32 flags)
 {
@@ -145,6 +145,8 @@ static inline int map_once(int importer, int dmabuf, __u32 flags)
 	error = map_dma(importer, handle, DMABUF_IMPORTER_BIDIRECTIONAL, &map);
 	if (!error)
 		error = unmap_dma(importer, handle);
+	if (!error && lseek(dmabuf, 0, SEEK_END) != (off_t)map.bytes)
+		error = -EIO;
 	detach(importer, handle);
 	return error;
 }
