@@ -349,6 +349,12 @@ def _mutate(verbs: "_Verbs") -> None:
         help="each small change that an operator makes of the driver, not those that were written",
     )
     mutate.add_argument(
+        "--needs",
+        metavar="GLOB",
+        help="only those that need such an option of the kernel, as CONFIG_KASAN=y; 'CONFIG_*' "
+        "is for all that no distribution's kernel can judge",
+    )
+    mutate.add_argument(
         "--sample",
         type=optionvalue.at_least_one,
         metavar="N",

@@ -251,6 +251,7 @@ def mutate(arguments: argparse.Namespace, place: Place) -> int:
         since=arguments.since,
         quick=arguments.quick,
         auto=arguments.auto,
+        needs=arguments.needs,
         sample=arguments.sample,
         shard=arguments.shard,
     )

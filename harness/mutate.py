@@ -42,6 +42,8 @@ class Choice:
         since: those that change a line which is not in this revision.
         quick: those of the subset for every change.
         auto: not those that were written, but all that the operators make (automutant.py).
+        needs: a glob over the options, CONFIG_NAME=VALUE, that a mutant needs of a kernel; of those
+            that need none it matches ""; None means all.
         sample: that many of all these, always the same; None means all.
         shard: (I, N): of all these the Ith of N parts, which together are all; None means all.
     """
@@ -51,6 +53,7 @@ class Choice:
     since: str | None = None
     quick: bool = False
     auto: bool = False
+    needs: str | None = None
     sample: int | None = None
     shard: tuple[int, int] | None = None
 
@@ -167,7 +170,19 @@ def _choose(place: Place, choice: Choice, sources: Mapping[str, bytes]) -> _Chos
     if choice.since is not None:
         lines = changed_since(choice.since, source=place.source, spawner=place.spawner)
         found = tuple(one for one in found if one.lines & lines)
+    if choice.needs is not None:
+        glob = [choice.needs]
+        found = tuple(
+            one for one in found if any(_match(need, glob) for need in _needs(one, chosen))
+        )
     return replace(chosen, mutations=choice.part(found))
+
+
+def _needs(mutation: Mutation, chosen: _Chosen) -> tuple[str, ...]:
+    """Return what a mutant needs of a kernel's configuration; ("",) for nothing."""
+    if mutation.mutant.name in chosen.excuses:
+        return (chosen.excuses[mutation.mutant.name].needs,)
+    return tuple("=".join(option) for option in mutation.mutant.config) or ("",)
 
 
 def _load(place: Place) -> tuple[Mutant, ...]:
@@ -208,20 +223,23 @@ def _possible(chosen: _Chosen, kernel: Kernel) -> tuple[list[Mutation], list[Fin
     mutations: list[Mutation] = []
     findings = list(chosen.broken)
     for mutation in chosen.mutations:
+        excuse = chosen.excuses.get(mutation.mutant.name)
         lack = mutation.mutant.missing(kernel.release, kernel.option)
-        if lack is None:
-            excuse = chosen.excuses.get(mutation.mutant.name)
-            mutations.append(_pointed(mutation, excuse, kernel))
+        if lack is not None:
+            reason = f"needs {lack}"
+        elif excuse is not None and excuse.needs and excuse.holds(kernel.option):
+            reason = excuse.why
+        else:
+            mutations.append(_pointed(mutation, excuse))
             continue
-        reason = f"needs {lack}"
         found = Finding(mutant=mutation.mutant, verdict=Verdict.ELSEWHERE, reason=reason)
         findings.append(found)
     return mutations, findings
 
 
-def _pointed(mutation: Mutation, excuse: Excuse | None, kernel: Kernel) -> Mutation:
-    """Return the mutant; what is known to catch it on such a kernel runs first."""
-    if excuse is None or not excuse.expect or excuse.holds(kernel.option):
+def _pointed(mutation: Mutation, excuse: Excuse | None) -> Mutation:
+    """Return the mutant; what is known to catch it, where it can be caught, runs first."""
+    if excuse is None or not excuse.expect:
         return mutation
     return replace(mutation, mutant=replace(mutation.mutant, expect=excuse.expect))
 
@@ -236,8 +254,6 @@ def _excused(finding: Finding, excuses: Mapping[str, Excuse], kernel: Kernel) ->
     if finding.verdict is not Verdict.SURVIVED:
         return finding
     verdict = Verdict.EQUIVALENT if excuse.equivalent else Verdict.EXCUSED
-    if excuse.needs:
-        verdict = Verdict.ELSEWHERE
     return replace(finding, verdict=verdict, reason=excuse.why)
 
 

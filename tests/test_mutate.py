@@ -235,6 +235,22 @@ def mutations(lab: Lab) -> list[Mutation]:
     return list(mutate._applied(lab.place, mutate._load(lab.place), sources).mutations)
 
 
+def test_those_that_need_an_option(lab: Lab) -> None:
+    lab.mutant("one", more="Config: CONFIG_KASAN=y CONFIG_SMP=y\n")
+    lab.mutant("two", more="Kernels: >=6.1\n")
+    for needs, names in (
+        ("CONFIG_*", ["one"]),
+        ("CONFIG_SMP=y", ["one"]),
+        ("", ["two"]),
+        ("*", ["one", "two"]),
+    ):
+        mutate.list_mutants(lab.place, Choice(needs=needs))
+        said = lab.said()
+        assert [name for name in ("one", "two") if name in said] == names
+    with pytest.raises(HarnessError, match="no mutant was judged"):
+        mutate.mutate(lab.place, "6.12", Choice(needs="CONFIG_LOCKDEP=y"))
+
+
 def test_choices(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     lab.mutant("one", bug="B07 M2", more="Quick: yes\n")
     lab.mutant("two", bug="M3", file="b.c")

@@ -130,9 +130,9 @@ def test_a_survivor_with_a_reason(
     assert ("so be it" in said) == (status == 0)
 
 
-@pytest.mark.parametrize(("value", "first"), [("y", ("sg:table.read",)), ("m", None)])
-def test_what_catches_a_survivor_elsewhere_runs_first_there(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, value: str, first: tuple[str, ...] | None
+@pytest.mark.parametrize(("value", "ran"), [("y", [("sg:table.read",)]), ("m", [])])
+def test_a_survivor_is_judged_where_it_can_be_and_what_catches_it_runs_first(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, value: str, ran: list[tuple[str, ...]]
 ) -> None:
     automatic(lab)
     name = kinds(monkeypatch, lab)["delete"]
@@ -142,11 +142,23 @@ def test_what_catches_a_survivor_elsewhere_runs_first_there(
         f'expect = ["sg:table.read"]\nmutants = ["{name}"]\n',
     )
     lab.says["delete"] = {"sg:table.read": Status.FAIL}
-    mutate.mutate(lab.place, "6.12", Choice(auto=True, names=(name,)))
-    ran = [ids for word, ids in lab.ran() if word == "delete"]
-    everything = max(ran, key=len) if first is None else first
-    assert ran == [everything]
-    assert (len(everything) > 1) == (first is None)
+    lab.says["boundary"] = {"mmap:map.content": Status.FAIL}
+    assert auto(lab) == 0
+    assert [ids for word, ids in lab.ran() if word == "delete"] == ran
+
+
+def test_survivors_that_need_an_option(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    automatic(lab)
+    names = kinds(monkeypatch, lab)
+    automatic(
+        lab,
+        '[[survivors]]\nwhy = "so be it"\nneeds = "CONFIG_KASAN=y"\n'
+        f'mutants = ["{names["delete"]}"]\n',
+    )
+    for needs, kind in (("CONFIG_K*", "delete"), ("", "boundary")):
+        mutate.list_mutants(lab.place, Choice(auto=True, needs=needs))
+        said = lab.said()
+        assert [name for name in names.values() if name in said] == [names[kind]]
 
 
 def test_a_reason_in_vain(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
