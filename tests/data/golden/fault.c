@@ -11,11 +11,13 @@
 #include "kselftest_harness.h"
 #include "udmabuf_test.h"
 #include "importer_test.h"
+#include "memlock_test.h"
 
 #define FAIL_NTH	"/proc/thread-self/fail-nth"
 #define DEBUGFS		"/sys/kernel/debug/"
 /* No call of ours takes so many allocations: the count does not come to its end. */
 #define MOST_FAULTS	2000
+#define TEST_UID	61193
 
 FIXTURE(nth)
 {
@@ -109,6 +111,10 @@ FIXTURE_SETUP(nth)
 		return;
 	self->bytes = layout_pages(&variant->layout) * PAGE_BYTES;
 	self->device = open_device(_metadata);
+	ASSERT_EQ(0, set_user(TEST_UID));
+	ASSERT_EQ(0, set_capable(false));
+	/* This buffer and another: no room for what a call that failed would keep. */
+	ASSERT_EQ(0, set_limit(2 * self->bytes));
 	baseline_take(&self->before);
 	self->dmabuf = export_source(self->device, &self->source);
 	ASSERT_LE(0, self->dmabuf);
