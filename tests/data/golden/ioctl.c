@@ -17,7 +17,6 @@
 
 enum file {
 	MEMFD,
-	MEMFD_UNSEALED,
 	MEMFD_READ_ONLY,
 	MEMFD_WRITE_ONLY,
 	MEMFD_HUGE,
@@ -43,7 +42,6 @@ static int open_file(struct __test_metadata *_metadata, enum file file, int seal
 
 	switch (file) {
 	case MEMFD:
-	case MEMFD_UNSEALED:
 		fd = make_memfd(0, 4 * PAGE, seals);
 		break;
 	case MEMFD_READ_ONLY:
@@ -506,6 +504,7 @@ FIXTURE(create_list)
 FIXTURE_VARIANT(create_list)
 {
 	int file;
+	int seals;
 	__u64 offset;
 	__u64 size;
 	__u32 count;
@@ -517,6 +516,7 @@ FIXTURE_VARIANT(create_list)
 FIXTURE_VARIANT_ADD(create_list, good)
 {
 	.file = MEMFD,
+	.seals = F_SEAL_SHRINK,
 	.offset = 0,
 	.size = PAGE,
 	.count = 2,
@@ -528,6 +528,7 @@ FIXTURE_VARIANT_ADD(create_list, good)
 FIXTURE_VARIANT_ADD(create_list, first_only)
 {
 	.file = NOT_OPEN,
+	.seals = 0,
 	.offset = 1,
 	.size = 0,
 	.count = 1,
@@ -543,6 +544,7 @@ FIXTURE_VARIANT_ADD(create_list, first_only)
 FIXTURE_VARIANT_ADD(create_list, padding)
 {
 	.file = MEMFD,
+	.seals = F_SEAL_SHRINK,
 	.offset = 0,
 	.size = PAGE,
 	.count = 2,
@@ -555,6 +557,7 @@ FIXTURE_VARIANT_ADD(create_list, padding)
 FIXTURE_VARIANT_ADD(create_list, flag_unknown)
 {
 	.file = MEMFD,
+	.seals = F_SEAL_SHRINK,
 	.offset = 0,
 	.size = PAGE,
 	.count = 2,
@@ -567,6 +570,7 @@ FIXTURE_VARIANT_ADD(create_list, flag_unknown)
 FIXTURE_VARIANT_ADD(create_list, count_zero)
 {
 	.file = MEMFD,
+	.seals = F_SEAL_SHRINK,
 	.offset = 0,
 	.size = PAGE,
 	.count = 0,
@@ -579,6 +583,7 @@ FIXTURE_VARIANT_ADD(create_list, count_zero)
 FIXTURE_VARIANT_ADD(create_list, count_largest)
 {
 	.file = MEMFD,
+	.seals = F_SEAL_SHRINK,
 	.offset = 0,
 	.size = PAGE,
 	.count = ~0U,
@@ -590,6 +595,7 @@ FIXTURE_VARIANT_ADD(create_list, count_largest)
 FIXTURE_VARIANT_ADD(create_list, offset_misaligned)
 {
 	.file = MEMFD,
+	.seals = F_SEAL_SHRINK,
 	.offset = 1,
 	.size = PAGE,
 	.count = 2,
@@ -601,6 +607,7 @@ FIXTURE_VARIANT_ADD(create_list, offset_misaligned)
 FIXTURE_VARIANT_ADD(create_list, size_misaligned)
 {
 	.file = MEMFD,
+	.seals = F_SEAL_SHRINK,
 	.offset = 0,
 	.size = PAGE + 1,
 	.count = 2,
@@ -613,6 +620,7 @@ FIXTURE_VARIANT_ADD(create_list, size_misaligned)
 FIXTURE_VARIANT_ADD(create_list, size_zero)
 {
 	.file = MEMFD,
+	.seals = F_SEAL_SHRINK,
 	.offset = 0,
 	.size = 0,
 	.count = 2,
@@ -625,7 +633,46 @@ FIXTURE_VARIANT_ADD(create_list, size_zero)
 FIXTURE_VARIANT_ADD(create_list, past_end)
 {
 	.file = MEMFD,
+	.seals = F_SEAL_SHRINK,
 	.offset = 4 * PAGE,
+	.size = PAGE,
+	.count = 2,
+	.flags = 0,
+	.pad = 0,
+	.expected = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(create_list, past_end_by_offset)
+{
+	.file = MEMFD,
+	.seals = F_SEAL_SHRINK,
+	.offset = 3 * PAGE,
+	.size = 2 * PAGE,
+	.count = 2,
+	.flags = 0,
+	.pad = 0,
+	.expected = EINVAL,
+};
+
+/* Guards: an offset that is taken for a signed number */
+FIXTURE_VARIANT_ADD(create_list, offset_negative)
+{
+	.file = MEMFD,
+	.seals = F_SEAL_SHRINK,
+	.offset = 1ULL << 63,
+	.size = PAGE,
+	.count = 2,
+	.flags = 0,
+	.pad = 0,
+	.expected = EINVAL,
+};
+
+/* Guards: offset + size without a check of overflow */
+FIXTURE_VARIANT_ADD(create_list, offset_wraps)
+{
+	.file = MEMFD,
+	.seals = F_SEAL_SHRINK,
+	.offset = -PAGE,
 	.size = PAGE,
 	.count = 2,
 	.flags = 0,
@@ -637,8 +684,22 @@ FIXTURE_VARIANT_ADD(create_list, past_end)
 FIXTURE_VARIANT_ADD(create_list, sum_wraps)
 {
 	.file = MEMFD,
+	.seals = F_SEAL_SHRINK,
 	.offset = 0,
 	.size = -PAGE,
+	.count = 2,
+	.flags = 0,
+	.pad = 0,
+	.expected = EINVAL,
+};
+
+/* Guards: B03, B18: a number of bytes or pages in 32 bits */
+FIXTURE_VARIANT_ADD(create_list, size_beyond_32_bits)
+{
+	.file = MEMFD,
+	.seals = F_SEAL_SHRINK,
+	.offset = 0,
+	.size = (1ULL << 32) + PAGE,
 	.count = 2,
 	.flags = 0,
 	.pad = 0,
@@ -648,7 +709,72 @@ FIXTURE_VARIANT_ADD(create_list, sum_wraps)
 /* Guards: M13: a file reference that the error path keeps */
 FIXTURE_VARIANT_ADD(create_list, unsealed)
 {
-	.file = MEMFD_UNSEALED,
+	.file = MEMFD,
+	.seals = 0,
+	.offset = 0,
+	.size = PAGE,
+	.count = 2,
+	.flags = 0,
+	.pad = 0,
+	.expected = EINVAL,
+};
+
+/* Guards: seals of the first entry taken for those of all */
+FIXTURE_VARIANT_ADD(create_list, write_sealed)
+{
+	.file = MEMFD,
+	.seals = F_SEAL_SHRINK | F_SEAL_WRITE,
+	.offset = 0,
+	.size = PAGE,
+	.count = 2,
+	.flags = 0,
+	.pad = 0,
+	.expected = EINVAL,
+};
+
+/* Guards: M5: no check of F_SEAL_FUTURE_WRITE */
+FIXTURE_VARIANT_ADD(create_list, future_write_sealed)
+{
+	.file = MEMFD,
+	.seals = F_SEAL_SHRINK | F_SEAL_FUTURE_WRITE,
+	.offset = 0,
+	.size = PAGE,
+	.count = 2,
+	.flags = 0,
+	.pad = 0,
+	.expected = EINVAL,
+};
+
+/* Guards: 2.4f: a writable buffer from a file that is open for reading */
+FIXTURE_VARIANT_ADD(create_list, memfd_read_only)
+{
+	.file = MEMFD_READ_ONLY,
+	.seals = F_SEAL_SHRINK,
+	.offset = 0,
+	.size = PAGE,
+	.count = 2,
+	.flags = 0,
+	.pad = 0,
+	.expected = EACCES,
+};
+
+/* Guards: a readable buffer from a file that is open for writing */
+FIXTURE_VARIANT_ADD(create_list, memfd_write_only)
+{
+	.file = MEMFD_WRITE_ONLY,
+	.seals = F_SEAL_SHRINK,
+	.offset = 0,
+	.size = PAGE,
+	.count = 2,
+	.flags = 0,
+	.pad = 0,
+	.expected = EACCES,
+};
+
+FIXTURE_VARIANT_ADD(create_list, tmpfs_file)
+{
+	.file = TMPFS_FILE,
+	.seals = 0,
 	.offset = 0,
 	.size = PAGE,
 	.count = 2,
@@ -660,6 +786,7 @@ FIXTURE_VARIANT_ADD(create_list, unsealed)
 FIXTURE_VARIANT_ADD(create_list, not_open)
 {
 	.file = NOT_OPEN,
+	.seals = 0,
 	.offset = 0,
 	.size = PAGE,
 	.count = 2,
@@ -671,6 +798,32 @@ FIXTURE_VARIANT_ADD(create_list, not_open)
 FIXTURE_VARIANT_ADD(create_list, device)
 {
 	.file = DEVICE,
+	.seals = 0,
+	.offset = 0,
+	.size = PAGE,
+	.count = 2,
+	.flags = 0,
+	.pad = 0,
+	.expected = EBADFD,
+};
+
+FIXTURE_VARIANT_ADD(create_list, pipe)
+{
+	.file = PIPE,
+	.seals = 0,
+	.offset = 0,
+	.size = PAGE,
+	.count = 2,
+	.flags = 0,
+	.pad = 0,
+	.expected = EBADFD,
+};
+
+/* Guards: a descriptor of O_PATH that passes for an open file */
+FIXTURE_VARIANT_ADD(create_list, path_only)
+{
+	.file = PATH_ONLY,
+	.seals = F_SEAL_SHRINK,
 	.offset = 0,
 	.size = PAGE,
 	.count = 2,
@@ -684,8 +837,7 @@ FIXTURE_SETUP(create_list)
 	ASSERT_EQ(PAGE, PAGE_BYTES);
 	self->device = open_device(_metadata);
 	self->memfd = open_file(_metadata, MEMFD, F_SEAL_SHRINK);
-	self->fd = open_file(_metadata, variant->file,
-			     variant->file == MEMFD ? F_SEAL_SHRINK : 0);
+	self->fd = open_file(_metadata, variant->file, variant->seals);
 	baseline_take(&self->before);
 }
 

@@ -610,6 +610,14 @@ FIXTURE_VARIANT(size_limit)
 	int expected;
 };
 
+FIXTURE_VARIANT_ADD(size_limit, memfd_below)
+{
+	.iov = false,
+	.limit_mb = 1,
+	.pages = 255,
+	.expected = 0,
+};
+
 FIXTURE_VARIANT_ADD(size_limit, memfd_at)
 {
 	.iov = false,
@@ -653,6 +661,14 @@ FIXTURE_VARIANT_ADD(size_limit, memfd_largest)
 	.iov = false,
 	.limit_mb = ~0U,
 	.pages = 256,
+	.expected = 0,
+};
+
+FIXTURE_VARIANT_ADD(size_limit, iov_below)
+{
+	.iov = true,
+	.limit_mb = 1,
+	.pages = 255,
 	.expected = 0,
 };
 
