@@ -259,8 +259,8 @@ FIXTURE_TEARDOWN(threads)
 }
 
 /*
- * Guards: 2.4a, M16: begin without a lock, so that two at once make two tables
- * and lose one
+ * Guards: M16: begin without a lock, so that two at once make two tables and
+ * lose one
  */
 TEST_F(threads, user)
 {
@@ -287,8 +287,8 @@ static void stress(struct __test_metadata *_metadata, int importer, int dmabuf)
 }
 
 /*
- * Guards: 2.4a, M16: the same from kernel threads, while a device has the
- * buffer mapped
+ * Guards: M16: the same from kernel threads, while a device has the buffer
+ * mapped
  */
 TEST_F(threads, kernel)
 {

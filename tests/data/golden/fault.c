@@ -273,8 +273,8 @@ static int sync_new(FIXTURE_DATA(nth) *self)
 }
 
 /*
- * Guards: 2.4a: an error of begin that is kept where the next begin takes it
- * for a table
+ * Guards: an error of begin that is kept where the next begin takes it for a
+ * table
  */
 TEST_F_TIMEOUT(nth, sync, 20)
 {

@@ -328,7 +328,7 @@ FIXTURE_VARIANT_ADD(create, pages_beyond_32_bits)
 	.expected = EINVAL,
 };
 
-/* Guards: B16, 2.4d: an array that is allocated before the size is checked */
+/* Guards: B16: an array that is allocated before the size is checked */
 FIXTURE_VARIANT_ADD(create, size_largest)
 {
 	.file = MEMFD,

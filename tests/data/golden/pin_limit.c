@@ -116,7 +116,7 @@ TEST_F(memlock, several)
 		close(fds[i]);
 }
 
-/* Guards: 2.4e: a page that is named twice and charged once */
+/* Guards: a page that is named twice and charged once */
 TEST_F(memlock, duplicates)
 {
 	struct layout layout = { .nr_runs = 2, .runs = { { 0, LIMIT / 2 }, { 0, LIMIT / 2 } } };
@@ -543,7 +543,7 @@ FIXTURE_VARIANT_ADD(list_limit, iov_one)
 	.expected = 0,
 };
 
-/* Guards: 2.4b: a limit with a sign */
+/* Guards: a limit with a sign */
 FIXTURE_VARIANT_ADD(list_limit, iov_largest)
 {
 	.iov = true,
@@ -855,7 +855,7 @@ FIXTURE_VARIANT_ADD(unlimited, memfd_entries_beyond_memory)
 	.expected = ENOMEM,
 };
 
-/* Guards: 2.4b: the length of the list in 32 bits */
+/* Guards: the length of the list in 32 bits */
 FIXTURE_VARIANT_ADD(unlimited, memfd_entries)
 {
 	.iov = false,
@@ -873,9 +873,7 @@ FIXTURE_VARIANT_ADD(unlimited, iov_beyond_memory)
 	.expected = ENOMEM,
 };
 
-/*
- * Guards: 2.4d: an array of more than INT_MAX bytes, at which the kernel warns
- */
+/* Guards: an array of more than INT_MAX bytes, at which the kernel warns */
 FIXTURE_VARIANT_ADD(unlimited, iov_beyond_int)
 {
 	.iov = true,
@@ -892,7 +890,7 @@ FIXTURE_VARIANT_ADD(unlimited, iov_largest)
 	.expected = EINVAL,
 };
 
-/* Guards: 2.4b: the length of the list in 32 bits */
+/* Guards: the length of the list in 32 bits */
 FIXTURE_VARIANT_ADD(unlimited, iov_entries)
 {
 	.iov = true,
@@ -1036,8 +1034,6 @@ FIXTURE(references)
 
 FIXTURE_SETUP(references)
 {
-	if (!driver_is_udmabuf_iov())
-		SKIP(return, "this driver does not take iovecs");
 	self->importer = open_importer(_metadata);
 	if (self->importer < 0)
 		return;
@@ -1097,6 +1093,8 @@ TEST_F(references, same_page)
 	pthread_t threads[2];
 	int total = 0, i;
 
+	if (!driver_is_udmabuf_iov())
+		SKIP(return, "this driver does not take iovecs");
 	ASSERT_NE(NULL, create);
 	create->niov = RUNS;
 	for (i = 0; i < RUNS; i++) {

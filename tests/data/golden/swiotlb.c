@@ -208,7 +208,7 @@ TEST_F(bounce, unmap)
 	}
 }
 
-/* Guards: 2.4b: CPU access in one direction only for a mapping in both */
+/* Guards: 2.4g: CPU access in one direction only for a mapping in both */
 TEST_F(bounce, both)
 {
 	struct imported *in = &self->imported;
