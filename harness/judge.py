@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from harness import ktap
 from harness.complaint import complaints
 from harness.evidence import Blame, Death, Evidence, Suite, death_of, reported_after, suites_of
+from harness.ktapline import HARMLESS
 from harness.results import Status, TestResult, VmEnd, VmExit
 
 # Exit statuses of a suite, as in kselftest.h (KSFT_PASS, KSFT_FAIL, KSFT_SKIP), and our own for
@@ -296,7 +297,7 @@ def _status_reasons(status: int, document: ktap.Document) -> list[str]:
 
 def _says_failed(test: ktap.Test) -> bool:
     """Whether the suite's own program counts this as a failure (for it an XPASS is none)."""
-    return test.ok is False and test.directive not in ("SKIP", "XFAIL", "TODO")
+    return test.ok is False and test.directive not in HARMLESS
 
 
 def _vm_entries(

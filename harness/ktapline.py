@@ -46,6 +46,8 @@ _DIRECTIVE = re.compile(r"\s*([A-Za-z]+)(?![^\s:])[\s:]*(.*)\Z")
 _HASH = re.compile(r"(?<!\\)#")
 
 _DIRECTIVES = frozenset({"SKIP", "TODO", "XFAIL", "XPASS", "TIMEOUT", "DIRTY", "ERROR"})
+# With these "not ok" is no failure.
+HARMLESS = frozenset({"SKIP", "TODO", "XFAIL"})
 
 
 class Kind(Enum):

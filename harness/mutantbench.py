@@ -22,7 +22,7 @@ from harness.errors import HarnessError
 from harness.jury import judge_digest
 from harness.kmod import ModuleBuild, ModuleBuildError
 from harness.kselftest import Suite
-from harness.ktapline import classify
+from harness.ktapline import HARMLESS, classify
 from harness.mutant import FOLDER, Mutant
 from harness.mutantstate import Kept, State, make_key
 from harness.mutation import Mutation, MutationError, build, hash_sources, write_sources
@@ -42,8 +42,6 @@ _RED = (Status.FAIL, Status.TIMEOUT, Status.DIRTY)
 _MORE = 0
 # A VM may be lost by accident.
 _TRIES = 2
-# What may stand behind "not ok" and means no harm (harness/ktapline.py).
-_GOOD = ("SKIP", "TODO", "XFAIL")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,7 +286,7 @@ def _is_red(line: bytes) -> bool:
     """Whether a line of the results says that a test did not pass."""
     if not line.startswith(b"not ok "):
         return False
-    return classify(line.decode(errors="replace")).directive not in _GOOD
+    return classify(line.decode(errors="replace")).directive not in HARMLESS
 
 
 class _Once:
