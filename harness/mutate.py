@@ -167,14 +167,19 @@ def _choose(place: Place, choice: Choice, sources: Mapping[str, bytes]) -> _Chos
     else:
         chosen = _applied(place, _named(listed, choice), sources)
     found = chosen.mutations
-    if choice.since is not None:
-        lines = changed_since(choice.since, source=place.source, spawner=place.spawner)
-        found = tuple(one for one in found if one.lines & lines)
     if choice.needs is not None:
         glob = [choice.needs]
         found = tuple(
             one for one in found if any(_match(need, glob) for need in _needs(one, chosen))
         )
+        if not found:
+            raise HarnessError(
+                f"of these mutants none needs {choice.needs!r}",
+                hint=f"{MUTANTS}/ has what each needs, {SURVIVORS} what the automatic ones do",
+            )
+    if choice.since is not None:
+        lines = changed_since(choice.since, source=place.source, spawner=place.spawner)
+        found = tuple(one for one in found if one.lines & lines)
     return replace(chosen, mutations=choice.part(found))
 
 

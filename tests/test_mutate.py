@@ -247,8 +247,13 @@ def test_those_that_need_an_option(lab: Lab) -> None:
         mutate.list_mutants(lab.place, Choice(needs=needs))
         said = lab.said()
         assert [name for name in ("one", "two") if name in said] == names
-    with pytest.raises(HarnessError, match="no mutant was judged"):
-        mutate.mutate(lab.place, "6.12", Choice(needs="CONFIG_LOCKDEP=y"))
+    nothing = Choice(needs="CONFIG_LOCKDEP=y", since="HEAD")
+    for do in (
+        lambda: mutate.list_mutants(lab.place, nothing),
+        lambda: mutate.mutate(lab.place, "no kernel", nothing),
+    ):
+        with pytest.raises(HarnessError, match="none needs 'CONFIG_LOCKDEP=y'"):
+            do()
 
 
 def test_choices(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
