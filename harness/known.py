@@ -119,7 +119,7 @@ def of_checkout(source: Path) -> tuple[Known, ...]:
         KnownError, SpecError: it is not what it must be.
     """
     specs = load_specs(source / "selftests/specs")
-    return load_known(source / FILE, [f"{spec.name}:{id_}" for spec in specs for id_ in spec.ids])
+    return load_known(source / FILE, [id_ for spec in specs for id_ in spec.full_ids])
 
 
 def _known(row: Table, ids: Sequence[str]) -> Known:

@@ -196,7 +196,7 @@ def _load(place: Place) -> tuple[Mutant, ...]:
 
 def _tests(place: Place) -> tuple[str, ...]:
     specs = load_specs(place.source / "selftests/specs")
-    return tuple(f"{spec.name}:{id_}" for spec in specs for id_ in spec.ids)
+    return tuple(id_ for spec in specs for id_ in spec.full_ids)
 
 
 def _applied(place: Place, mutants: Sequence[Mutant], sources: Mapping[str, bytes]) -> _Chosen:

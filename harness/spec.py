@@ -121,6 +121,11 @@ class Spec:
         """All ids of the suite, in order of running."""
         return tuple(id for fixture in self.fixtures for id in fixture.ids)
 
+    @property
+    def full_ids(self) -> tuple[str, ...]:
+        """All ids as reports and globs have them, `suite:fixture.variant.test`."""
+        return tuple(f"{self.name}:{id}" for id in self.ids)
+
 
 def load_specs(folder: Path) -> tuple[Spec, ...]:
     """Read all specifications of a folder, by name.

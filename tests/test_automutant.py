@@ -178,5 +178,5 @@ def test_the_list_of_the_driver_is_of_its_mutants() -> None:
     load_survivors(
         CHECKOUT / "selftests/mutants/survivors.toml",
         [one.mutant.name for one in found],
-        tests=[f"{spec.name}:{id_}" for spec in specs for id_ in spec.ids],
+        tests=[id_ for spec in specs for id_ in spec.full_ids],
     )
