@@ -32,7 +32,7 @@ class Known:
         of: where it is told: 2.4a..i, B.., M.. of notes/udmabuf.md, a CVE; "" where nowhere.
         wrong: one sentence.
         bug: whether it is wrong; else it is other than ours and within its rights.
-        kernels: the series that have it.
+        kernels: the series that have it; SERIES+PROFILE if only that kernel of ours shows it.
         tests: globs over full test ids; all of them must turn red.
         may: more globs, of tests that show it or not, as memory happens to be.
         skips: whether all of its tests may be skipped; else it would vanish unseen.
@@ -148,8 +148,7 @@ def compare(tests: Iterable[TestResult], known: Sequence[Known], release: str) -
         known: what is known.
         release: of the kernel, as `uname -r` says it.
     """
-    series = KernelVersion.parse(release).series
-    here = [one for one in known if series in one.kernels]
+    here = [one for one in known if any(_is(kernel, release) for kernel in one.kernels)]
     tests = tuple(tests)
     skipped = {test.id for test in tests if test.status is Status.SKIP}
     judged = [test for test in tests if test.status is not Status.SKIP]
@@ -167,6 +166,15 @@ def compare(tests: Iterable[TestResult], known: Sequence[Known], release: str) -
     return Comparison(
         shown=tuple(one for one in shown if one.red or one.green or one.skipped),
         strange=tuple(id_ for id_ in red if not any(one.explains(id_) for one in here)),
+    )
+
+
+def _is(kernel: str, release: str) -> bool:
+    """Whether a release is of a series, and of its profile where one is named."""
+    series, _, profile = kernel.partition("+")
+    # CONFIG_LOCALVERSION says what a kernel of ours was built with (kernelbuild.py).
+    return KernelVersion.parse(release).series == series and (
+        not profile or release.endswith(f"-{profile}")
     )
 
 

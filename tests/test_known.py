@@ -45,6 +45,22 @@ def test_all_as_known() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("release", "shown"),
+    [
+        ("6.12.117-debug", 1),
+        ("6.12.117-kcsan", 0),
+        (RELEASE, 0),
+        ("7.3.4-debug", 0),
+    ],
+)
+def test_what_only_a_debug_kernel_shows(release: str, shown: int) -> None:
+    known = replace(RACE, kernels=("6.12+debug",))
+    comparison = compare([result("a:race.x", Status.FAIL)], (known,), release)
+    assert len(comparison.shown) == shown
+    assert len(comparison.strange) == 1 - shown
+
+
 def test_a_test_that_misses_a_bug_is_a_difference() -> None:
     tests = [result("a:race.x", Status.FAIL), result("a:race.y", Status.PASS)]
     comparison = compare(tests, (RACE,), RELEASE)
