@@ -351,8 +351,8 @@ def _mutate(verbs: "_Verbs") -> None:
     mutate.add_argument(
         "--needs",
         metavar="GLOB",
-        help="only those that need such an option of the kernel, as CONFIG_KASAN=y; 'CONFIG_*' "
-        "is for all that no distribution's kernel can judge",
+        help="only those that need such a kernel, as <6.11 or CONFIG_KASAN=y; '?*' is for all that "
+        "need anything",
     )
     mutate.add_argument(
         "--sample",

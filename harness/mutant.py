@@ -6,27 +6,21 @@ A file of selftests/mutants/ is a unified diff against the root of the checkout,
 """
 
 import fnmatch
-import operator
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness import need
 from harness.errors import HarnessError
-from harness.version import KernelVersion
+from harness.need import Need
 
 FOLDER = "module"
 
 _REQUIRED = ("SPDX-License-Identifier", "Bug", "Wrong", "Expect")
-_OPTIONAL = ("Kernels", "Config", "Quick")
+_OPTIONAL = ("Needs", "Quick")
 _BUG = re.compile(r"B\d{2}|M\d{1,2}|2\.4[a-i]|CVE-\d{4}-\d{4,}|own")
 _NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
-_OPTION = re.compile(r"(CONFIG_[A-Z0-9_]+)=(\S+)")
-_CONDITION = re.compile(r"(>=|<)(\d+\.\d+)")
-_COMPARE: Mapping[str, Callable[[KernelVersion, KernelVersion], bool]] = {
-    ">=": operator.ge,
-    "<": operator.lt,
-}
 
 
 class MutantError(HarnessError):
@@ -50,8 +44,7 @@ class Mutant:
         bugs: what history it repeats: B.., M.., 2.4. (notes/udmabuf.md), a CVE, or "own".
         wrong: one sentence: what is wrong with it.
         expect: globs over full test ids; one of these tests must turn red.
-        kernels: conditions on the version, all of which must hold: (">=", 6.12).
-        config: options that the kernel must have, with their values.
+        needs: what the kernel must be and have for it to mean anything.
         quick: belongs to the subset for every change.
         files: of the driver, that the patch changes.
         automatic: an operator made it (automutant.py), nobody wrote it.
@@ -63,28 +56,10 @@ class Mutant:
     bugs: tuple[str, ...]
     wrong: str
     expect: tuple[str, ...]
-    kernels: tuple[tuple[str, KernelVersion], ...] = ()
-    config: tuple[tuple[str, str], ...] = ()
+    needs: tuple[Need, ...] = ()
     quick: bool = False
     files: tuple[str, ...] = ()
     automatic: bool = False
-
-    def missing(self, release: str, option: Callable[[str], str | None]) -> str | None:
-        """Say what a kernel lacks for this mutant to mean anything; None if nothing.
-
-        Args:
-            release: the kernel's `uname -r`.
-            option: returns the value of a configuration option.
-        """
-        version = KernelVersion.parse(release)
-        here = KernelVersion(version.major, version.minor)
-        for sign, bound in self.kernels:
-            if not _COMPARE[sign](here, bound):
-                return f"a kernel {sign}{bound.series}"
-        for name, value in self.config:
-            if option(name) != value:
-                return f"{name}={value}"
-        return None
 
     def expects(self, test: str) -> bool:
         """Whether this test, by its full id, is one of those that must catch it."""
@@ -144,8 +119,7 @@ def parse(path: Path, text: str) -> Mutant:
         bugs=bugs,
         wrong=keys["Wrong"],
         expect=tuple(keys["Expect"].split()),
-        kernels=tuple(_condition(path, word) for word in keys.get("Kernels", "").split()),
-        config=tuple(_option(path, word) for word in keys.get("Config", "").split()),
+        needs=_needs(path, keys.get("Needs", "")),
         quick=keys.get("Quick") == "yes",
         files=files,
     )
@@ -193,15 +167,8 @@ def _files(path: Path, patch: str) -> tuple[str, ...]:
     return tuple(old.removeprefix(f"a/{FOLDER}/") for old in olds)
 
 
-def _condition(path: Path, word: str) -> tuple[str, KernelVersion]:
-    match = _CONDITION.fullmatch(word)
-    if match is None:
-        raise MutantError(path, "Kernels", f"conditions such as >=6.12 or <6.2, got {word!r}")
-    return match[1], KernelVersion.parse(match[2])
-
-
-def _option(path: Path, word: str) -> tuple[str, str]:
-    match = _OPTION.fullmatch(word)
-    if match is None:
-        raise MutantError(path, "Config", f"options such as CONFIG_KASAN=y, got {word!r}")
-    return match[1], match[2]
+def _needs(path: Path, text: str) -> tuple[Need, ...]:
+    try:
+        return need.parse(text)
+    except ValueError as error:
+        raise MutantError(path, "Needs", f"{need.FORMAT}, got {error}") from None

@@ -22,6 +22,7 @@ from harness.mutantbench import Bench, expected_suites, judge_all
 from harness.mutantstate import State
 from harness.mutanttable import MutantTable, print_list
 from harness.mutation import Mutation, MutationError, apply, changed_since
+from harness.need import missing
 from harness.place import Place
 from harness.progress import Progress
 from harness.spec import load_specs
@@ -42,8 +43,8 @@ class Choice:
         since: those that change a line which is not in this revision.
         quick: those of the subset for every change.
         auto: not those that were written, but all that the operators make (automutant.py).
-        needs: a glob over the options, CONFIG_NAME=VALUE, that a mutant needs of a kernel; of those
-            that need none it matches ""; None means all.
+        needs: a glob over what a mutant needs of a kernel, <6.11 or CONFIG_NAME=VALUE; of those
+            that need nothing it matches ""; None means all.
         sample: that many of all these, always the same; None means all.
         shard: (I, N): of all these the Ith of N parts, which together are all; None means all.
     """
@@ -104,7 +105,7 @@ def mutate(
         table.row(finding)
     with closing(judge_all(bench, mutations, jobs=default_jobs() + 1)) as coming:
         for judged in coming:
-            finding = _excused(judged, chosen.excuses, ready.kernel)
+            finding = _excused(judged, chosen.excuses)
             findings.append(finding)
             table.row(finding)
     bench.state.prune()
@@ -184,10 +185,12 @@ def _choose(place: Place, choice: Choice, sources: Mapping[str, bytes]) -> _Chos
 
 
 def _needs(mutation: Mutation, chosen: _Chosen) -> tuple[str, ...]:
-    """Return what a mutant needs of a kernel's configuration; ("",) for nothing."""
+    """Return what a mutant needs of a kernel; ("",) for nothing."""
     if mutation.mutant.name in chosen.excuses:
-        return (chosen.excuses[mutation.mutant.name].needs,)
-    return tuple("=".join(option) for option in mutation.mutant.config) or ("",)
+        needs = chosen.excuses[mutation.mutant.name].needs
+    else:
+        needs = mutation.mutant.needs
+    return tuple(need.text for need in needs) or ("",)
 
 
 def _load(place: Place) -> tuple[Mutant, ...]:
@@ -229,10 +232,10 @@ def _possible(chosen: _Chosen, kernel: Kernel) -> tuple[list[Mutation], list[Fin
     findings = list(chosen.broken)
     for mutation in chosen.mutations:
         excuse = chosen.excuses.get(mutation.mutant.name)
-        lack = mutation.mutant.missing(kernel.release, kernel.option)
+        lack = missing(mutation.mutant.needs, kernel.release, kernel.option)
         if lack is not None:
             reason = f"needs {lack}"
-        elif excuse is not None and excuse.needs and excuse.holds(kernel.option):
+        elif excuse is not None and missing(excuse.needs, kernel.release, kernel.option):
             reason = excuse.why
         else:
             mutations.append(_pointed(mutation, excuse))
@@ -249,10 +252,13 @@ def _pointed(mutation: Mutation, excuse: Excuse | None) -> Mutation:
     return replace(mutation, mutant=replace(mutation.mutant, expect=excuse.expect))
 
 
-def _excused(finding: Finding, excuses: Mapping[str, Excuse], kernel: Kernel) -> Finding:
-    """Return the finding on an automatic mutant in the light of the list of survivors."""
+def _excused(finding: Finding, excuses: Mapping[str, Excuse]) -> Finding:
+    """Return the finding on an automatic mutant in the light of the list of survivors.
+
+    Who was judged although he has needs has them met.
+    """
     excuse = excuses.get(finding.mutant.name)
-    if excuse is None or not excuse.holds(kernel.option):
+    if excuse is None or excuse.needs:
         return finding
     if finding.verdict is Verdict.CAUGHT:
         return replace(finding, verdict=Verdict.STALE)

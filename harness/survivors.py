@@ -2,11 +2,13 @@
 """selftests/mutants/survivors.toml: the automatic mutants that no test catches, and why."""
 
 import fnmatch
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from harness import need
+from harness.need import Need
 from harness.tomlfile import Table, TomlError
 
 
@@ -24,8 +26,7 @@ class Excuse:
         mutants: their names.
         equivalent: nothing outside the driver can tell that they are there; they do not count.
         why: one sentence or more.
-        needs: an option, CONFIG_NAME=VALUE, of kernels on which they are caught; "" if there is
-            none.
+        needs: what a kernel is and has on which they are caught; () if there is none.
         expect: globs over full test ids; those that catch them there. () for those that catch what
             was written by hand in the same place.
     """
@@ -33,17 +34,8 @@ class Excuse:
     mutants: tuple[str, ...]
     equivalent: bool
     why: str
-    needs: str
+    needs: tuple[Need, ...]
     expect: tuple[str, ...] = ()
-
-    def holds(self, option: Callable[[str], str | None]) -> bool:
-        """Whether mutants may survive on a kernel.
-
-        Args:
-            option: returns the value of a configuration option.
-        """
-        name, _, value = self.needs.partition("=")
-        return not name or option(name) != value
 
 
 def load_survivors(path: Path, names: Iterable[str], *, tests: Iterable[str]) -> dict[str, Excuse]:
@@ -68,11 +60,11 @@ def load_survivors(path: Path, names: Iterable[str], *, tests: Iterable[str]) ->
             mutants=entry.texts("mutants", some=True),
             equivalent=entry.flag("equivalent"),
             why=entry.text("why"),
-            needs=entry.text("needs", ""),
+            needs=_needs(entry),
             expect=entry.texts("expect"),
         )
-        if excuse.needs and (excuse.equivalent or not _is_option(excuse.needs)):
-            raise entry.fail("needs", "CONFIG_NAME=VALUE, of what is not equivalent")
+        if excuse.needs and excuse.equivalent:
+            raise entry.fail("needs", "what is not equivalent everywhere")
         if excuse.expect and not excuse.needs:
             raise entry.fail("expect", "what catches them on a kernel that `needs` names")
         for pattern in excuse.expect:
@@ -89,6 +81,8 @@ def load_survivors(path: Path, names: Iterable[str], *, tests: Iterable[str]) ->
     return found
 
 
-def _is_option(text: str) -> bool:
-    name, _, value = text.partition("=")
-    return name.startswith("CONFIG_") and bool(value)
+def _needs(entry: Table) -> tuple[Need, ...]:
+    try:
+        return need.parse(entry.text("needs", ""))
+    except ValueError as error:
+        raise entry.fail("needs", f"{need.FORMAT}, got {error}") from None

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from harness import need
 from harness.mutant import MutantError, load_mutants, parse
 from harness.spec import load_specs
-from harness.version import KernelVersion
 
 ROOT = Path(__file__).parent.parent
 HEADER = """\
@@ -18,7 +18,7 @@ Wrong: what is
 Expect: mmap:map.*.read_only
   sg:*
 """
-MORE = "Kernels: >=6.12 <7.0\nConfig: CONFIG_KASAN=y CONFIG_X=16\nQuick: yes\n"
+MORE = "Needs: >=6.12 <7.0 CONFIG_KASAN=y CONFIG_X=16\nQuick: yes\n"
 PATCH = """
 --- a/module/pin.c
 +++ b/module/pin.c
@@ -35,15 +35,14 @@ def test_all_that_a_header_can_say() -> None:
     assert mutant.bugs == ("B07", "2.4c", "CVE-2023-2008", "own")
     assert mutant.wrong == "what is wrong"
     assert mutant.expect == ("mmap:map.*.read_only", "sg:*")
-    assert mutant.kernels == ((">=", KernelVersion(6, 12)), ("<", KernelVersion(7, 0)))
-    assert mutant.config == (("CONFIG_KASAN", "y"), ("CONFIG_X", "16"))
+    assert mutant.needs == need.parse(">=6.12 <7.0 CONFIG_KASAN=y CONFIG_X=16")
     assert mutant.quick
     assert mutant.files == ("pin.c",)
 
 
 def test_what_a_header_need_not_say() -> None:
     mutant = parse(PATH, HEADER + PATCH)
-    assert (mutant.kernels, mutant.config, mutant.quick) == ((), (), False)
+    assert (mutant.needs, mutant.quick) == ((), False)
 
 
 @pytest.mark.parametrize(
@@ -56,8 +55,8 @@ def test_what_a_header_need_not_say() -> None:
         ("Bug:", "Bugs:", "header: expected a key that is known, got 'Bugs:"),
         ("Bug:", "Quick: no\nQuick: no\nBug:", "Quick: expected one of it, got two"),
         ("Bug:", "Quick: maybe\nBug:", "Quick: expected yes or no, got 'maybe'"),
-        ("Bug:", "Kernels: =6.1\nBug:", "Kernels: expected conditions such as"),
-        ("Bug:", "Config: KASAN\nBug:", "Config: expected options such as"),
+        ("Bug:", "Needs: >=6.1 =6.1\nBug:", "Needs: expected bounds such as"),
+        ("Bug:", "Needs: KASAN=y\nBug:", "Needs: expected bounds such as"),
         ("\n--- a/", "--- a/", "header: expected a key that is known, got '--- a/module/pin.c'"),
         ("a/module/pin.c", "a/harness/pin.c", "patch: expected changes of a/module/FILE"),
         ("a/module/pin.c", "a/module/../pin.c", "patch: expected changes of a/module/FILE"),
@@ -78,28 +77,6 @@ def test_what_is_refused(old: str, new: str, said: str) -> None:
 def test_a_name_is_words_with_hyphens() -> None:
     with pytest.raises(MutantError, match="file name"):
         parse(Path("A_Mutant.patch"), HEADER + PATCH)
-
-
-@pytest.mark.parametrize(
-    ("release", "lack"),
-    [
-        ("6.12.117+deb12-amd64", None),
-        ("6.11.9", "a kernel >=6.12"),
-        ("7.0.1-amd64", "a kernel <7.0"),
-        # Its code is that of 6.12, although a release candidate comes before it.
-        ("6.12-rc3", None),
-    ],
-)
-def test_kernels(release: str, lack: str | None) -> None:
-    mutant = parse(PATH, HEADER + MORE.replace("CONFIG_KASAN=y CONFIG_X=16", "CONFIG_Y=m") + PATCH)
-    assert mutant.missing(release, lambda name: "m") == lack
-
-
-def test_options() -> None:
-    mutant = parse(PATH, HEADER + MORE + PATCH)
-    options = {"CONFIG_KASAN": "y", "CONFIG_X": "16"}
-    assert mutant.missing("6.12.1", options.get) is None
-    assert mutant.missing("6.12.1", {"CONFIG_KASAN": "y"}.get) == "CONFIG_X=16"
 
 
 def test_an_expected_test_must_exist(tmp_path: Path) -> None:
@@ -125,7 +102,7 @@ def test_ours_are_enough_and_cover_every_file() -> None:
     assert {name for mutant in mutants for name in mutant.files} == sources
     quick = [mutant for mutant in mutants if mutant.quick]
     assert {name for mutant in quick for name in mutant.files} == sources
-    anywhere = [mutant for mutant in mutants if not mutant.kernels and not mutant.config]
+    anywhere = [mutant for mutant in mutants if not mutant.needs]
     bugs = {bug for mutant in anywhere for bug in mutant.bugs if bug.startswith(("B", "M"))}
     assert bugs <= {bug for mutant in quick for bug in mutant.bugs}, "one of each, in every change"
     texts = [mutant.text.partition("\n\n")[2] for mutant in mutants]

@@ -182,9 +182,9 @@ def test_all_tests(lab: Lab) -> None:
 
 
 def test_kernels_and_options_that_a_mutant_needs(lab: Lab) -> None:
-    lab.mutant("old", more="Kernels: <6.12\n")
-    lab.mutant("kasan", more="Config: CONFIG_KASAN=y\n")
-    lab.mutant("smp", more="Config: CONFIG_SMP=y\n")
+    lab.mutant("old", more="Needs: <6.12\n")
+    lab.mutant("kasan", more="Needs: CONFIG_KASAN=y\n")
+    lab.mutant("smp", more="Needs: CONFIG_SMP=y\n")
     lab.says["smp"] = {"mmap:map.content": Status.FAIL}
     assert lab.mutate() == 0
     said = lab.said()
@@ -236,17 +236,20 @@ def mutations(lab: Lab) -> list[Mutation]:
 
 
 def test_those_that_need_an_option(lab: Lab) -> None:
-    lab.mutant("one", more="Config: CONFIG_KASAN=y CONFIG_SMP=y\n")
-    lab.mutant("two", more="Kernels: >=6.1\n")
+    lab.mutant("one", more="Needs: CONFIG_KASAN=y CONFIG_SMP=y\n")
+    lab.mutant("two", more="Needs: >=6.1\n")
+    lab.mutant("six")
     for needs, names in (
         ("CONFIG_*", ["one"]),
         ("CONFIG_SMP=y", ["one"]),
-        ("", ["two"]),
-        ("*", ["one", "two"]),
+        (">=*", ["two"]),
+        ("", ["six"]),
+        ("?*", ["one", "two"]),
+        ("*", ["one", "two", "six"]),
     ):
         mutate.list_mutants(lab.place, Choice(needs=needs))
         said = lab.said()
-        assert [name for name in ("one", "two") if name in said] == names
+        assert [name for name in ("one", "two", "six") if name in said] == names
     nothing = Choice(needs="CONFIG_LOCKDEP=y", since="HEAD")
     for do in (
         lambda: mutate.list_mutants(lab.place, nothing),
@@ -284,7 +287,7 @@ def test_choices(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_shards_are_all_and_none_is_in_two(lab: Lab) -> None:
     for name in ("one", "two", "xx", "yy", "zz"):
-        lab.mutant(name, more="Kernels: <6.12\n" if name in ("one", "zz") else "")
+        lab.mutant(name, more="Needs: <6.12\n" if name in ("one", "zz") else "")
         lab.says[name] = {"mmap:map.content": Status.FAIL}
     sources = read_sources(lab.place.source / "module")
     shards = [Choice(shard=(number, 4)) for number in (1, 2, 3, 4)]
