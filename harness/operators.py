@@ -37,6 +37,8 @@ _UNITS = (
     *("expression_statement", "declaration", "return_statement", "initializer_pair"),
     *("goto_statement", "parenthesized_expression", "for_statement"),
 )
+# What holds definitions: of older kernels, or newer ones, too.
+_TOPS = ("translation_unit", "preproc_ifdef", "preproc_else")
 # Sizes and build-time checks, which have no bug that runs.
 _SILENT = ("sizeof_expression", "preproc_if", "preproc_def", "preproc_function_def", "enumerator")
 
@@ -97,7 +99,7 @@ def _walk(node: Node, function: str) -> Iterator[tuple[Node, str]]:
     """Give each node that may be changed, with the name of what it is in."""
     if node.type in _SILENT:
         return
-    at_top = node.parent is not None and node.parent.type in ("translation_unit", "preproc_ifdef")
+    at_top = node.parent is not None and node.parent.type in _TOPS
     if at_top:
         function = _declared(node) or function
     if function:

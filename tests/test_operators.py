@@ -81,6 +81,15 @@ def test_operations_of_a_device_belong_to_their_name() -> None:
     assert (edit.function, edit.operator, edit.text) == ("fops", "delete", b".open = 0")
 
 
+def test_what_is_for_other_kernels_is_changed_too() -> None:
+    old = "int f(void)\n{\n\treturn 1;\n}\n"
+    source = (
+        f"#ifdef NEW\n{old.replace('f(', 'g(')}#else\n{old}#ifdef OLD\n#else\n{old}#endif\n#endif\n"
+    )
+    found = {(one.function, one.start) for one in edits(source.encode())}
+    assert [name for name, _ in sorted(found, key=lambda one: one[1])] == ["g", "f", "f"]
+
+
 def test_what_is_preprocessed_away_on_all_kernels_is_left() -> None:
     assert not list(edits(b'#define A (1 + 2)\n#if B > 1\n#endif\nMODULE_LICENSE("GPL");\n'))
 
