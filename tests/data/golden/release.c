@@ -9,6 +9,7 @@
 
 #include "kselftest_harness.h"
 #include "udmabuf_test.h"
+#include "importer_test.h"
 
 #include <sys/file.h>
 #include <sys/syscall.h>
@@ -155,41 +156,63 @@ FIXTURE_TEARDOWN(close_order)
 {
 }
 
+/* A buffer with all that it was made of. */
+struct users {
+	struct source source;
+	int device;
+	int dmabuf;
+	void *map;
+	size_t bytes;
+};
+
+static bool make_users(struct __test_metadata *_metadata, struct users *users,
+		       const struct layout *layout)
+{
+	if (!source_open(_metadata, &users->source, layout))
+		return false;
+	users->bytes = layout_pages(layout) * PAGE_BYTES;
+	users->device = open_device(_metadata);
+	users->dmabuf = export_source(users->device, &users->source);
+	ASSERT_LE(0, users->dmabuf);
+	ASSERT_EQ(0, map_shared(users->dmabuf, users->bytes, &users->map));
+	return true;
+}
+
+static void let_go(struct users *users, int user)
+{
+	switch (user) {
+	case DEVICE:
+		close(users->device);
+		users->device = -1;
+		break;
+	case SOURCE:
+		source_unmap(&users->source);
+		source_close_memfd(&users->source);
+		break;
+	case DMABUF:
+		close(users->dmabuf);
+		users->dmabuf = -1;
+		break;
+	case MAP:
+		munmap(users->map, users->bytes);
+		users->map = NULL;
+		break;
+	}
+}
+
 /* Make a buffer, let go of it in this order; its content stays for as long as it is mapped. */
 static void close_in_order(struct __test_metadata *_metadata, const struct baseline *before,
 			   const int *order, const struct layout *layout)
 {
-	size_t bytes = layout_pages(layout) * PAGE_BYTES;
-	struct source source;
-	int device, dmabuf, i;
-	bool mapped = true;
-	void *map;
+	struct users users;
+	int i;
 
-	if (!source_open(_metadata, &source, layout))
+	if (!make_users(_metadata, &users, layout))
 		return;
-	device = open_device(_metadata);
-	dmabuf = export_source(device, &source);
-	ASSERT_LE(0, dmabuf);
-	ASSERT_EQ(0, map_shared(dmabuf, bytes, &map));
 	for (i = 0; i < NR_USERS; i++) {
-		switch (order[i]) {
-		case DEVICE:
-			close(device);
-			break;
-		case SOURCE:
-			source_unmap(&source);
-			source_close_memfd(&source);
-			break;
-		case DMABUF:
-			close(dmabuf);
-			break;
-		case MAP:
-			munmap(map, bytes);
-			mapped = false;
-			break;
-		}
-		if (mapped)
-			EXPECT_EQ(0, check_buffer(_metadata, map, SEED_SOURCE, layout));
+		let_go(&users, order[i]);
+		if (users.map)
+			EXPECT_EQ(0, check_buffer(_metadata, users.map, SEED_SOURCE, layout));
 	}
 	EXPECT_TRUE(check_baseline(_metadata, before));
 }
@@ -228,6 +251,707 @@ TEST_F(close_order, hugetlb)
 
 	close_in_order(_metadata, &self->before, variant->order, &layout);
 }
+
+static void check_content(struct __test_metadata *_metadata, int dmabuf,
+			  const struct layout *layout)
+{
+	size_t bytes = layout_pages(layout) * PAGE_BYTES;
+	void *map;
+
+	ASSERT_EQ(0, map_shared(dmabuf, bytes, &map));
+	EXPECT_EQ(0, check_buffer(_metadata, map, SEED_SOURCE, layout));
+	munmap(map, bytes);
+}
+
+#ifdef DMABUF_IMPORTER_ATTACH
+/* A device that has the buffer mapped is one user more. */
+enum { ATTACHMENT = NR_USERS, NR_USERS_ATTACHED };
+
+FIXTURE(attached_order)
+{
+	struct baseline before;
+};
+
+/* The same order where a device has the buffer mapped. */
+FIXTURE_VARIANT(attached_order)
+{
+	int order[8];
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_source_dmabuf_map_attachment)
+{
+	.order = { DEVICE, SOURCE, DMABUF, MAP, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_source_dmabuf_attachment_map)
+{
+	.order = { DEVICE, SOURCE, DMABUF, ATTACHMENT, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_source_map_dmabuf_attachment)
+{
+	.order = { DEVICE, SOURCE, MAP, DMABUF, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_source_map_attachment_dmabuf)
+{
+	.order = { DEVICE, SOURCE, MAP, ATTACHMENT, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_source_attachment_dmabuf_map)
+{
+	.order = { DEVICE, SOURCE, ATTACHMENT, DMABUF, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_source_attachment_map_dmabuf)
+{
+	.order = { DEVICE, SOURCE, ATTACHMENT, MAP, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_dmabuf_source_map_attachment)
+{
+	.order = { DEVICE, DMABUF, SOURCE, MAP, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_dmabuf_source_attachment_map)
+{
+	.order = { DEVICE, DMABUF, SOURCE, ATTACHMENT, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_dmabuf_map_source_attachment)
+{
+	.order = { DEVICE, DMABUF, MAP, SOURCE, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_dmabuf_map_attachment_source)
+{
+	.order = { DEVICE, DMABUF, MAP, ATTACHMENT, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_dmabuf_attachment_source_map)
+{
+	.order = { DEVICE, DMABUF, ATTACHMENT, SOURCE, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_dmabuf_attachment_map_source)
+{
+	.order = { DEVICE, DMABUF, ATTACHMENT, MAP, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_map_source_dmabuf_attachment)
+{
+	.order = { DEVICE, MAP, SOURCE, DMABUF, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_map_source_attachment_dmabuf)
+{
+	.order = { DEVICE, MAP, SOURCE, ATTACHMENT, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_map_dmabuf_source_attachment)
+{
+	.order = { DEVICE, MAP, DMABUF, SOURCE, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_map_dmabuf_attachment_source)
+{
+	.order = { DEVICE, MAP, DMABUF, ATTACHMENT, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_map_attachment_source_dmabuf)
+{
+	.order = { DEVICE, MAP, ATTACHMENT, SOURCE, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_map_attachment_dmabuf_source)
+{
+	.order = { DEVICE, MAP, ATTACHMENT, DMABUF, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_attachment_source_dmabuf_map)
+{
+	.order = { DEVICE, ATTACHMENT, SOURCE, DMABUF, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_attachment_source_map_dmabuf)
+{
+	.order = { DEVICE, ATTACHMENT, SOURCE, MAP, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_attachment_dmabuf_source_map)
+{
+	.order = { DEVICE, ATTACHMENT, DMABUF, SOURCE, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_attachment_dmabuf_map_source)
+{
+	.order = { DEVICE, ATTACHMENT, DMABUF, MAP, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_attachment_map_source_dmabuf)
+{
+	.order = { DEVICE, ATTACHMENT, MAP, SOURCE, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, device_attachment_map_dmabuf_source)
+{
+	.order = { DEVICE, ATTACHMENT, MAP, DMABUF, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_device_dmabuf_map_attachment)
+{
+	.order = { SOURCE, DEVICE, DMABUF, MAP, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_device_dmabuf_attachment_map)
+{
+	.order = { SOURCE, DEVICE, DMABUF, ATTACHMENT, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_device_map_dmabuf_attachment)
+{
+	.order = { SOURCE, DEVICE, MAP, DMABUF, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_device_map_attachment_dmabuf)
+{
+	.order = { SOURCE, DEVICE, MAP, ATTACHMENT, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_device_attachment_dmabuf_map)
+{
+	.order = { SOURCE, DEVICE, ATTACHMENT, DMABUF, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_device_attachment_map_dmabuf)
+{
+	.order = { SOURCE, DEVICE, ATTACHMENT, MAP, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_dmabuf_device_map_attachment)
+{
+	.order = { SOURCE, DMABUF, DEVICE, MAP, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_dmabuf_device_attachment_map)
+{
+	.order = { SOURCE, DMABUF, DEVICE, ATTACHMENT, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_dmabuf_map_device_attachment)
+{
+	.order = { SOURCE, DMABUF, MAP, DEVICE, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_dmabuf_map_attachment_device)
+{
+	.order = { SOURCE, DMABUF, MAP, ATTACHMENT, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_dmabuf_attachment_device_map)
+{
+	.order = { SOURCE, DMABUF, ATTACHMENT, DEVICE, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_dmabuf_attachment_map_device)
+{
+	.order = { SOURCE, DMABUF, ATTACHMENT, MAP, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_map_device_dmabuf_attachment)
+{
+	.order = { SOURCE, MAP, DEVICE, DMABUF, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_map_device_attachment_dmabuf)
+{
+	.order = { SOURCE, MAP, DEVICE, ATTACHMENT, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_map_dmabuf_device_attachment)
+{
+	.order = { SOURCE, MAP, DMABUF, DEVICE, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_map_dmabuf_attachment_device)
+{
+	.order = { SOURCE, MAP, DMABUF, ATTACHMENT, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_map_attachment_device_dmabuf)
+{
+	.order = { SOURCE, MAP, ATTACHMENT, DEVICE, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_map_attachment_dmabuf_device)
+{
+	.order = { SOURCE, MAP, ATTACHMENT, DMABUF, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_attachment_device_dmabuf_map)
+{
+	.order = { SOURCE, ATTACHMENT, DEVICE, DMABUF, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_attachment_device_map_dmabuf)
+{
+	.order = { SOURCE, ATTACHMENT, DEVICE, MAP, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_attachment_dmabuf_device_map)
+{
+	.order = { SOURCE, ATTACHMENT, DMABUF, DEVICE, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_attachment_dmabuf_map_device)
+{
+	.order = { SOURCE, ATTACHMENT, DMABUF, MAP, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_attachment_map_device_dmabuf)
+{
+	.order = { SOURCE, ATTACHMENT, MAP, DEVICE, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, source_attachment_map_dmabuf_device)
+{
+	.order = { SOURCE, ATTACHMENT, MAP, DMABUF, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_device_source_map_attachment)
+{
+	.order = { DMABUF, DEVICE, SOURCE, MAP, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_device_source_attachment_map)
+{
+	.order = { DMABUF, DEVICE, SOURCE, ATTACHMENT, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_device_map_source_attachment)
+{
+	.order = { DMABUF, DEVICE, MAP, SOURCE, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_device_map_attachment_source)
+{
+	.order = { DMABUF, DEVICE, MAP, ATTACHMENT, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_device_attachment_source_map)
+{
+	.order = { DMABUF, DEVICE, ATTACHMENT, SOURCE, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_device_attachment_map_source)
+{
+	.order = { DMABUF, DEVICE, ATTACHMENT, MAP, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_source_device_map_attachment)
+{
+	.order = { DMABUF, SOURCE, DEVICE, MAP, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_source_device_attachment_map)
+{
+	.order = { DMABUF, SOURCE, DEVICE, ATTACHMENT, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_source_map_device_attachment)
+{
+	.order = { DMABUF, SOURCE, MAP, DEVICE, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_source_map_attachment_device)
+{
+	.order = { DMABUF, SOURCE, MAP, ATTACHMENT, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_source_attachment_device_map)
+{
+	.order = { DMABUF, SOURCE, ATTACHMENT, DEVICE, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_source_attachment_map_device)
+{
+	.order = { DMABUF, SOURCE, ATTACHMENT, MAP, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_map_device_source_attachment)
+{
+	.order = { DMABUF, MAP, DEVICE, SOURCE, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_map_device_attachment_source)
+{
+	.order = { DMABUF, MAP, DEVICE, ATTACHMENT, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_map_source_device_attachment)
+{
+	.order = { DMABUF, MAP, SOURCE, DEVICE, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_map_source_attachment_device)
+{
+	.order = { DMABUF, MAP, SOURCE, ATTACHMENT, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_map_attachment_device_source)
+{
+	.order = { DMABUF, MAP, ATTACHMENT, DEVICE, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_map_attachment_source_device)
+{
+	.order = { DMABUF, MAP, ATTACHMENT, SOURCE, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_attachment_device_source_map)
+{
+	.order = { DMABUF, ATTACHMENT, DEVICE, SOURCE, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_attachment_device_map_source)
+{
+	.order = { DMABUF, ATTACHMENT, DEVICE, MAP, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_attachment_source_device_map)
+{
+	.order = { DMABUF, ATTACHMENT, SOURCE, DEVICE, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_attachment_source_map_device)
+{
+	.order = { DMABUF, ATTACHMENT, SOURCE, MAP, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_attachment_map_device_source)
+{
+	.order = { DMABUF, ATTACHMENT, MAP, DEVICE, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, dmabuf_attachment_map_source_device)
+{
+	.order = { DMABUF, ATTACHMENT, MAP, SOURCE, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_device_source_dmabuf_attachment)
+{
+	.order = { MAP, DEVICE, SOURCE, DMABUF, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_device_source_attachment_dmabuf)
+{
+	.order = { MAP, DEVICE, SOURCE, ATTACHMENT, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_device_dmabuf_source_attachment)
+{
+	.order = { MAP, DEVICE, DMABUF, SOURCE, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_device_dmabuf_attachment_source)
+{
+	.order = { MAP, DEVICE, DMABUF, ATTACHMENT, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_device_attachment_source_dmabuf)
+{
+	.order = { MAP, DEVICE, ATTACHMENT, SOURCE, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_device_attachment_dmabuf_source)
+{
+	.order = { MAP, DEVICE, ATTACHMENT, DMABUF, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_source_device_dmabuf_attachment)
+{
+	.order = { MAP, SOURCE, DEVICE, DMABUF, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_source_device_attachment_dmabuf)
+{
+	.order = { MAP, SOURCE, DEVICE, ATTACHMENT, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_source_dmabuf_device_attachment)
+{
+	.order = { MAP, SOURCE, DMABUF, DEVICE, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_source_dmabuf_attachment_device)
+{
+	.order = { MAP, SOURCE, DMABUF, ATTACHMENT, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_source_attachment_device_dmabuf)
+{
+	.order = { MAP, SOURCE, ATTACHMENT, DEVICE, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_source_attachment_dmabuf_device)
+{
+	.order = { MAP, SOURCE, ATTACHMENT, DMABUF, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_dmabuf_device_source_attachment)
+{
+	.order = { MAP, DMABUF, DEVICE, SOURCE, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_dmabuf_device_attachment_source)
+{
+	.order = { MAP, DMABUF, DEVICE, ATTACHMENT, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_dmabuf_source_device_attachment)
+{
+	.order = { MAP, DMABUF, SOURCE, DEVICE, ATTACHMENT },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_dmabuf_source_attachment_device)
+{
+	.order = { MAP, DMABUF, SOURCE, ATTACHMENT, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_dmabuf_attachment_device_source)
+{
+	.order = { MAP, DMABUF, ATTACHMENT, DEVICE, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_dmabuf_attachment_source_device)
+{
+	.order = { MAP, DMABUF, ATTACHMENT, SOURCE, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_attachment_device_source_dmabuf)
+{
+	.order = { MAP, ATTACHMENT, DEVICE, SOURCE, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_attachment_device_dmabuf_source)
+{
+	.order = { MAP, ATTACHMENT, DEVICE, DMABUF, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_attachment_source_device_dmabuf)
+{
+	.order = { MAP, ATTACHMENT, SOURCE, DEVICE, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_attachment_source_dmabuf_device)
+{
+	.order = { MAP, ATTACHMENT, SOURCE, DMABUF, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_attachment_dmabuf_device_source)
+{
+	.order = { MAP, ATTACHMENT, DMABUF, DEVICE, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, map_attachment_dmabuf_source_device)
+{
+	.order = { MAP, ATTACHMENT, DMABUF, SOURCE, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_device_source_dmabuf_map)
+{
+	.order = { ATTACHMENT, DEVICE, SOURCE, DMABUF, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_device_source_map_dmabuf)
+{
+	.order = { ATTACHMENT, DEVICE, SOURCE, MAP, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_device_dmabuf_source_map)
+{
+	.order = { ATTACHMENT, DEVICE, DMABUF, SOURCE, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_device_dmabuf_map_source)
+{
+	.order = { ATTACHMENT, DEVICE, DMABUF, MAP, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_device_map_source_dmabuf)
+{
+	.order = { ATTACHMENT, DEVICE, MAP, SOURCE, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_device_map_dmabuf_source)
+{
+	.order = { ATTACHMENT, DEVICE, MAP, DMABUF, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_source_device_dmabuf_map)
+{
+	.order = { ATTACHMENT, SOURCE, DEVICE, DMABUF, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_source_device_map_dmabuf)
+{
+	.order = { ATTACHMENT, SOURCE, DEVICE, MAP, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_source_dmabuf_device_map)
+{
+	.order = { ATTACHMENT, SOURCE, DMABUF, DEVICE, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_source_dmabuf_map_device)
+{
+	.order = { ATTACHMENT, SOURCE, DMABUF, MAP, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_source_map_device_dmabuf)
+{
+	.order = { ATTACHMENT, SOURCE, MAP, DEVICE, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_source_map_dmabuf_device)
+{
+	.order = { ATTACHMENT, SOURCE, MAP, DMABUF, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_dmabuf_device_source_map)
+{
+	.order = { ATTACHMENT, DMABUF, DEVICE, SOURCE, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_dmabuf_device_map_source)
+{
+	.order = { ATTACHMENT, DMABUF, DEVICE, MAP, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_dmabuf_source_device_map)
+{
+	.order = { ATTACHMENT, DMABUF, SOURCE, DEVICE, MAP },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_dmabuf_source_map_device)
+{
+	.order = { ATTACHMENT, DMABUF, SOURCE, MAP, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_dmabuf_map_device_source)
+{
+	.order = { ATTACHMENT, DMABUF, MAP, DEVICE, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_dmabuf_map_source_device)
+{
+	.order = { ATTACHMENT, DMABUF, MAP, SOURCE, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_map_device_source_dmabuf)
+{
+	.order = { ATTACHMENT, MAP, DEVICE, SOURCE, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_map_device_dmabuf_source)
+{
+	.order = { ATTACHMENT, MAP, DEVICE, DMABUF, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_map_source_device_dmabuf)
+{
+	.order = { ATTACHMENT, MAP, SOURCE, DEVICE, DMABUF },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_map_source_dmabuf_device)
+{
+	.order = { ATTACHMENT, MAP, SOURCE, DMABUF, DEVICE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_map_dmabuf_device_source)
+{
+	.order = { ATTACHMENT, MAP, DMABUF, DEVICE, SOURCE },
+};
+
+FIXTURE_VARIANT_ADD(attached_order, attachment_map_dmabuf_source_device)
+{
+	.order = { ATTACHMENT, MAP, DMABUF, SOURCE, DEVICE },
+};
+
+FIXTURE_SETUP(attached_order)
+{
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(attached_order)
+{
+}
+
+/*
+ * Whoever asks for memory next gets the pages that were freed last, so that who still looks at
+ * them finds these. More of them than a CPU holds back before it frees them.
+ */
+#define OTHER_PAGES	40
+
+static void overwrite_freed_pages(struct __test_metadata *_metadata)
+{
+	size_t bytes = OTHER_PAGES * PAGE_BYTES, page;
+	char *other = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ASSERT_NE(MAP_FAILED, other);
+	for (page = 0; page < OTHER_PAGES; page++)
+		stamp_page(other + page * PAGE_BYTES, SEED_CHILD, page);
+	munmap(other, bytes);
+}
+
+/* What a device does is the same for every kind of memory: one kind, which every driver takes. */
+/*
+ * Guards: pages that go with the last device, or that a mapped device does not
+ * keep; a device that needs who let go before
+ */
+TEST_F(attached_order, shmem)
+{
+	static const struct layout layout = {
+		.backing = SHMEM, .pages = 3, .nr_runs = 2, .runs = { { 2, 1 }, { 0, 2 } },
+	};
+	int importer = open_importer(_metadata), handle, i;
+	struct dmabuf_importer_map map;
+	bool attached = true;
+	struct users users;
+	char *data;
+
+	if (importer < 0 || !make_users(_metadata, &users, &layout))
+		return;
+	data = malloc(users.bytes);
+	ASSERT_NE(NULL, data);
+	handle = attach(importer, users.dmabuf, DMABUF_IMPORTER_DEV_DEFAULT, 0);
+	ASSERT_LE(0, handle);
+	ASSERT_EQ(0, map_dma(importer, handle, DMABUF_IMPORTER_BIDIRECTIONAL, &map));
+	for (i = 0; i < NR_USERS_ATTACHED; i++) {
+		if (variant->order[i] == ATTACHMENT) {
+			EXPECT_EQ(0, unmap_dma(importer, handle));
+			EXPECT_EQ(0, detach(importer, handle));
+			attached = false;
+		} else {
+			let_go(&users, variant->order[i]);
+		}
+		if (users.source.map == MAP_FAILED)
+			overwrite_freed_pages(_metadata);
+		if (users.map)
+			EXPECT_EQ(0, check_buffer(_metadata, users.map, SEED_SOURCE, &layout));
+		if (users.dmabuf >= 0)
+			check_content(_metadata, users.dmabuf, &layout);
+		if (attached) {
+			ASSERT_EQ(0, copy_data(importer, DMABUF_IMPORTER_READ, handle, 0, data,
+					       users.bytes));
+			EXPECT_EQ(0, check_buffer(_metadata, data, SEED_SOURCE, &layout));
+		}
+	}
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+	close(importer);
+	free(data);
+}
+#endif
 
 FIXTURE(last_user)
 {
@@ -288,17 +1012,6 @@ FIXTURE_SETUP(last_user)
 FIXTURE_TEARDOWN(last_user)
 {
 	EXPECT_TRUE(check_baseline(_metadata, &self->before));
-}
-
-static void check_content(struct __test_metadata *_metadata, int dmabuf,
-			  const struct layout *layout)
-{
-	size_t bytes = layout_pages(layout) * PAGE_BYTES;
-	void *map;
-
-	ASSERT_EQ(0, map_shared(dmabuf, bytes, &map));
-	EXPECT_EQ(0, check_buffer(_metadata, map, SEED_SOURCE, layout));
-	munmap(map, bytes);
 }
 
 /*
