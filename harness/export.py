@@ -22,7 +22,7 @@ _HEADERS = ("udmabuf_test.h", "sync_race.h")
 # Our ioctl, our importer, our runner.
 _OURS = ("UDMABUF_IOV_CREATE", "DMABUF_IMPORTER_ATTACH", "KSFT_WATCH")
 _OUR_HEADERS = ("<linux/udmabuf_iov.h>", '"importer_test.h"', '"memlock_test.h"')
-_OUR_MEMORY = ".backing = ANON,"
+_OUR_MEMORY = (".backing = ANON,", ".backing = THP,")
 # Bugs by the numbers of our notes, which say nothing to others.
 _NUMBERS = re.compile(r"(?:\b(?:[BM]\d+|2\.4[a-i])\b(?:, )?)+(?:: )?")
 _CONDITION = re.compile(r"#(ifdef|if|ifndef|else|elif|endif)\b\s*(\w*)")
@@ -81,7 +81,9 @@ def _part(fixture: Fixture) -> Fixture:
 
 
 def _is_ours(variant: Variant) -> bool:
-    return variant.ours or any(_OUR_MEMORY in value for _, value in variant.values)
+    return variant.ours or any(
+        memory in value for _, value in variant.values for memory in _OUR_MEMORY
+    )
 
 
 def _plain(guards: str) -> str:

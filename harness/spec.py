@@ -20,6 +20,8 @@ _EXPRESSION = re.compile(r"[^;{}\n]+")
 LAYOUTS = "layouts.toml"
 # The size of `runs` in selftests/include/udmabuf_test.h.
 MAX_RUNS = 16
+# What a source is made of, and how many small pages of 4 KiB make one page of it.
+PAGES_OF = {"anon": 1, "thp": 512, "shmem": 1, "hugetlb": 512}
 # A test of such a name would be the same C symbol as something of its fixture.
 _TAKEN = ("data", "setup", "teardown")
 
@@ -328,11 +330,13 @@ def _layout(table: Table, key: str) -> str:
 def _render_layout(table: Table) -> str:
     """A layout `{ backing, pages, runs }` as a C initializer of struct layout."""
     backing = table.text("backing")
-    if backing not in ("anon", "shmem", "hugetlb"):
-        raise table.fail("backing", f"anon, shmem or hugetlb, got {backing!r}")
+    if backing not in PAGES_OF:
+        raise table.fail("backing", f"one of {', '.join(PAGES_OF)}, got {backing!r}")
     pages = table.take("pages", int, "a number of pages")
     if pages < 1:
         raise table.fail("pages", f"a positive number of pages, got {pages}")
+    if pages % PAGES_OF[backing]:
+        raise table.fail("pages", f"a multiple of {PAGES_OF[backing]} for {backing}, got {pages}")
     runs = table.take("runs", list, "a list of [first page, pages]")
     if not 1 <= len(runs) <= MAX_RUNS:
         raise table.fail("runs", f"1 to {MAX_RUNS} runs, got {len(runs)}")

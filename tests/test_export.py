@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 SPECS = ROOT / "selftests" / "specs"
 # What a reader upstream has never heard of.
 OURS = re.compile(
-    r"udmabuf_iov|UDMABUF_IOV|importer|KSFT_WATCH|\bANON\b|\b[BM]\d\d?: |\b2\.4[a-i]\b"
+    r"udmabuf_iov|UDMABUF_IOV|importer|KSFT_WATCH|\b(?:ANON|THP)\b|\b[BM]\d\d?: |\b2\.4[a-i]\b"
 )
 
 

@@ -135,10 +135,11 @@ def test_a_syntax_error_tells_the_line(tmp_path: Path) -> None:
         (
             '"anon"',
             '"paper"',
-            "layouts.toml:3: one.backing: expected anon, shmem or hugetlb, got 'paper'",
+            "layouts.toml:3: one.backing: expected one of anon, thp, shmem, hugetlb, got 'paper'",
         ),
         ("pages = 4", "pages = true", "one.pages: expected a number of pages, got True"),
         ("pages = 4", "pages = 0", "one.pages: expected a positive number of pages"),
+        ('"anon"', '"thp"', "layouts.toml:4: one.pages: expected a multiple of 512 for thp, got 4"),
         ("[3, 1]", "[3, 2]", "one.runs: expected runs within the 4 pages, got [3, 2]"),
         ("[3, 1]", "[3]", "one.runs: expected [first page, pages], got [3]"),
         ("[[3, 1], [0, 2]]", "[]", "one.runs: expected 1 to 16 runs, got 0"),

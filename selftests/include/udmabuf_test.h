@@ -45,6 +45,7 @@
 enum backing {
 #ifdef UDMABUF_IOV_CREATE
 	ANON,		/* anonymous private memory, exported with UDMABUF_IOV_CREATE */
+	THP,		/* the same, of transparent huge pages, 2 MiB each */
 #endif
 	SHMEM,		/* sealed memfd */
 	HUGETLB,	/* sealed memfd of 2 MiB pages */
@@ -395,6 +396,17 @@ static inline bool is_huge(const void *address)
 	return frames[0] && frames[0] % count == 0;
 }
 
+static inline bool are_huge(const void *address, size_t bytes)
+{
+	const char *memory = address;
+	size_t offset;
+
+	for (offset = 0; offset < bytes; offset += HUGE_PAGE_BYTES)
+		if (!is_huge(memory + offset))
+			return false;
+	return true;
+}
+
 /* What must be as before once nobody uses a buffer any more; -1 where it cannot be read. */
 struct baseline {
 	long long dmabufs;
@@ -552,6 +564,17 @@ static inline char *find_aligned_room(size_t bytes)
 	return room == MAP_FAILED ? NULL : (char *)(next / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES);
 }
 
+/* Map @fd, or anonymous memory, at an address that huge pages can have. */
+static inline char *map_aligned(struct __test_metadata *_metadata, size_t bytes, int fd)
+{
+	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+	char *map = find_aligned_room(bytes);
+
+	ASSERT_NE(NULL, map);
+	ASSERT_EQ(map, mmap(map, bytes, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0));
+	return map;
+}
+
 /* Return: a memfd of this many bytes with these seals, or -errno. */
 static inline int make_memfd(unsigned int flags, size_t bytes, int seals)
 {
@@ -566,6 +589,19 @@ static inline int make_memfd(unsigned int flags, size_t bytes, int seals)
 	}
 	return fd;
 }
+
+#ifdef UDMABUF_IOV_CREATE
+/* Return: whether the source is of transparent huge pages now; else the test is skipped. */
+static inline bool fill_huge_pages(struct __test_metadata *_metadata, struct source *source)
+{
+	source->map = (unsigned char *)map_aligned(_metadata, source->bytes, -1);
+	madvise(source->map, source->bytes, MADV_HUGEPAGE);
+	fill_pages(source->map, SEED_SOURCE, source->layout->pages);
+	if (!are_huge(source->map, source->bytes))
+		SKIP(return false, "no transparent huge pages to be had");
+	return true;
+}
+#endif
 
 /*
  * Allocate and fill the memory of a layout.
@@ -584,6 +620,7 @@ static inline bool source_open(struct __test_metadata *_metadata, struct source 
 	switch (layout->backing) {
 #ifdef UDMABUF_IOV_CREATE
 	case ANON:
+	case THP:
 		if (!driver_is_udmabuf_iov())
 			SKIP(return false, "this driver does not take iovecs");
 		flags = MAP_PRIVATE | MAP_ANONYMOUS;
@@ -602,6 +639,10 @@ static inline bool source_open(struct __test_metadata *_metadata, struct source 
 		ASSERT_LE(0, source->memfd);
 		break;
 	}
+#ifdef UDMABUF_IOV_CREATE
+	if (layout->backing == THP)
+		return fill_huge_pages(_metadata, source);
+#endif
 	source->map = mmap(NULL, source->bytes, PROT_READ | PROT_WRITE, flags, source->memfd, 0);
 	ASSERT_NE(MAP_FAILED, source->map);
 	fill_pages(source->map, SEED_SOURCE, layout->pages);
@@ -691,7 +732,7 @@ static inline int export_source(int device, const struct source *source)
 	const struct layout *layout = source->layout;
 
 #ifdef UDMABUF_IOV_CREATE
-	if (layout->backing == ANON)
+	if (source->memfd < 0)
 		return create_iov(device, source->map, layout, UDMABUF_IOV_FLAGS_CLOEXEC);
 #endif
 	if (layout->nr_runs > 1)

@@ -225,6 +225,16 @@ FIXTURE_VARIANT_ADD(threads, anon_many)
 	},
 };
 
+FIXTURE_VARIANT_ADD(threads, thp_many)
+{
+	.layout = {
+		.backing = THP,
+		.pages = 512,
+		.nr_runs = 4,
+		.runs = { { 300, 2 }, { 257, 3 }, { 100, 1 }, { 258, 1 } },
+	},
+};
+
 FIXTURE_VARIANT_ADD(threads, shmem_many)
 {
 	.layout = {
@@ -241,7 +251,7 @@ FIXTURE_VARIANT_ADD(threads, hugetlb_many)
 		.backing = HUGETLB,
 		.pages = 1024,
 		.nr_runs = 4,
-		.runs = { { 1023, 1 }, { 511, 2 }, { 0, 1 }, { 700, 3 } },
+		.runs = { { 1023, 1 }, { 511, 2 }, { 700, 3 }, { 0, 1 } },
 	},
 };
 
@@ -249,6 +259,9 @@ FIXTURE_SETUP(threads)
 {
 	if (!source_open(_metadata, &self->source, &variant->layout))
 		return;
+#ifdef DMABUF_IMPORTER_ATTACH
+	allow_overlap(&variant->layout);
+#endif
 	self->device = open_device(_metadata);
 	baseline_take(&self->before);
 }

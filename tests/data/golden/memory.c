@@ -465,17 +465,6 @@ static bool write_shmem_enabled(const char *word)
 	return fclose(file) == 0 && good;
 }
 
-/* Map @fd, or anonymous memory, at an address that huge pages can have. */
-static char *map_aligned(struct __test_metadata *_metadata, size_t bytes, int fd)
-{
-	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
-	char *map = find_aligned_room(bytes);
-
-	ASSERT_NE(NULL, map);
-	ASSERT_EQ(map, mmap(map, bytes, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0));
-	return map;
-}
-
 FIXTURE_SETUP(huge)
 {
 	self->bytes = HUGE_PAGES * HUGE_PAGE_BYTES;
@@ -524,12 +513,9 @@ static void stamp_source(char *memory, unsigned int seed)
 /* Return: whether there are huge pages now, with content; else the test is marked as skipped. */
 static bool fill_huge(struct __test_metadata *_metadata, FIXTURE_DATA(huge) *self)
 {
-	size_t i;
-
 	stamp_source(self->memory, SEED_SOURCE);
-	for (i = 0; i < HUGE_PAGES; i++)
-		if (!is_huge(self->memory + i * HUGE_PAGE_BYTES))
-			SKIP(return false, "no transparent huge pages to be had");
+	if (!are_huge(self->memory, self->bytes))
+		SKIP(return false, "no transparent huge pages to be had");
 	return true;
 }
 

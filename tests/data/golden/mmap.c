@@ -62,6 +62,26 @@ FIXTURE_VARIANT_ADD(map, anon_twice)
 	},
 };
 
+FIXTURE_VARIANT_ADD(map, thp_one)
+{
+	.layout = {
+		.backing = THP,
+		.pages = 512,
+		.nr_runs = 1,
+		.runs = { { 200, 5 } },
+	},
+};
+
+FIXTURE_VARIANT_ADD(map, thp_many)
+{
+	.layout = {
+		.backing = THP,
+		.pages = 512,
+		.nr_runs = 4,
+		.runs = { { 300, 2 }, { 257, 3 }, { 100, 1 }, { 258, 1 } },
+	},
+};
+
 FIXTURE_VARIANT_ADD(map, shmem_one)
 {
 	.layout = {
@@ -118,7 +138,7 @@ FIXTURE_VARIANT_ADD(map, hugetlb_many)
 		.backing = HUGETLB,
 		.pages = 1024,
 		.nr_runs = 4,
-		.runs = { { 1023, 1 }, { 511, 2 }, { 0, 1 }, { 700, 3 } },
+		.runs = { { 1023, 1 }, { 511, 2 }, { 700, 3 }, { 0, 1 } },
 	},
 };
 

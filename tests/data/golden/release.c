@@ -978,6 +978,16 @@ FIXTURE_VARIANT_ADD(last_user, anon_many)
 	},
 };
 
+FIXTURE_VARIANT_ADD(last_user, thp_many)
+{
+	.layout = {
+		.backing = THP,
+		.pages = 512,
+		.nr_runs = 4,
+		.runs = { { 300, 2 }, { 257, 3 }, { 100, 1 }, { 258, 1 } },
+	},
+};
+
 FIXTURE_VARIANT_ADD(last_user, shmem_many)
 {
 	.layout = {
@@ -994,7 +1004,7 @@ FIXTURE_VARIANT_ADD(last_user, hugetlb_many)
 		.backing = HUGETLB,
 		.pages = 1024,
 		.nr_runs = 4,
-		.runs = { { 1023, 1 }, { 511, 2 }, { 0, 1 }, { 700, 3 } },
+		.runs = { { 1023, 1 }, { 511, 2 }, { 700, 3 }, { 0, 1 } },
 	},
 };
 

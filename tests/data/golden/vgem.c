@@ -84,7 +84,7 @@ FIXTURE_VARIANT_ADD(prime, hugetlb_many)
 		.backing = HUGETLB,
 		.pages = 1024,
 		.nr_runs = 4,
-		.runs = { { 1023, 1 }, { 511, 2 }, { 0, 1 }, { 700, 3 } },
+		.runs = { { 1023, 1 }, { 511, 2 }, { 700, 3 }, { 0, 1 } },
 	},
 };
 
