@@ -1121,23 +1121,43 @@ TEST_F(references, same_page)
 	free(create);
 }
 
-/* Guards: 2.4e, for pages of a file; an errno of its own for them */
-TEST_F(references, memfd)
+/* Only when the importer lets go of the page, the file's first, can there be a buffer of it. */
+static void refuse_held_page(struct __test_metadata *_metadata, FIXTURE_DATA(references) *self,
+			     int memfd, size_t bytes)
 {
 	struct dmabuf_importer_hold hold = { .count = HALF_OF_ALL };
-	int memfd = make_memfd(0, PAGE_BYTES, F_SEAL_SHRINK), dmabuf;
+	int dmabuf;
 	void *map;
 
 	ASSERT_LE(0, memfd);
-	ASSERT_EQ(0, map_shared(memfd, PAGE_BYTES, &map));
+	ASSERT_EQ(0, map_shared(memfd, bytes, &map));
 	hold.addr = (uintptr_t)map;
 	ASSERT_EQ(0, call(self->importer, DMABUF_IMPORTER_HOLD, &hold));
-	EXPECT_EQ(-ENOMEM, create(self->device, memfd, 0, PAGE_BYTES, 0));
+	EXPECT_EQ(-ENOMEM, create(self->device, memfd, 0, bytes, 0));
 	close(self->importer);
-	dmabuf = create(self->device, memfd, 0, PAGE_BYTES, 0);
+	dmabuf = create(self->device, memfd, 0, bytes, 0);
 	EXPECT_LE(0, dmabuf);
 	close(dmabuf);
-	munmap(map, PAGE_BYTES);
+	munmap(map, bytes);
+}
+
+/* Guards: 2.4e, for pages of a file; an errno of its own for them */
+TEST_F(references, memfd)
+{
+	refuse_held_page(_metadata, self, make_memfd(0, PAGE_BYTES, F_SEAL_SHRINK), PAGE_BYTES);
+}
+
+/*
+ * Guards: 2.4e, for huge pages: an older kernel's way to them has no count of
+ * its own
+ */
+TEST_F(references, hugetlb)
+{
+	if (!reserve_huge_pages(1))
+		SKIP(return, "not enough memory for a huge page");
+	refuse_held_page(_metadata, self,
+			 make_memfd(MFD_HUGETLB | MFD_HUGE_2MB, HUGE_PAGE_BYTES, F_SEAL_SHRINK),
+			 HUGE_PAGE_BYTES);
 }
 
 TEST_HARNESS_MAIN
