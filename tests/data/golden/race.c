@@ -731,6 +731,197 @@ TEST_F(killed, refund)
 	ASSERT_EQ(0, set_limit(PAGE_BYTES));
 	number_of_next(_metadata, self);
 }
+
+/* A user that runs nothing else, and the limit in pages. */
+#define CHARGED_UID	61187
+#define CHARGED_LIMIT	8
+
+/* A VM whose CPUs have to share one would need long for what two do at once: no longer. */
+#define CHARGED_NS	2000000000LL
+
+FIXTURE(charge)
+{
+	struct baseline before;
+	struct charge_race *race;
+	int device;
+};
+
+/* Shared by two processes of this user, each on a CPU. */
+struct charge_race {
+	cpu_set_t cpus;
+	unsigned int seed;
+	int met[2];
+	size_t pages[2];	/* of the buffer that each has, or 0 */
+	int above;		/* rounds in which they had more than the limit */
+	int refused;		/* rounds in which nobody had what there was room for */
+	int attempts[2];
+	bool over;
+	int errors;
+};
+
+FIXTURE_SETUP(charge)
+{
+	if (!driver_is_udmabuf_iov())
+		SKIP(return, "this driver charges nobody");
+	self->race = mmap(NULL, sizeof(*self->race), PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->race);
+	ASSERT_EQ(0, sched_getaffinity(0, sizeof(self->race->cpus), &self->race->cpus));
+	self->device = open_device(_metadata);
+	ASSERT_EQ(0, set_user(CHARGED_UID));
+	ASSERT_EQ(0, set_capable(false));
+	ASSERT_EQ(0, set_limit(CHARGED_LIMIT * PAGE_BYTES));
+	baseline_take(&self->before);
+}
+
+FIXTURE_TEARDOWN(charge)
+{
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+static int make_of_pages(int device, void *memory, size_t pages)
+{
+	struct layout layout = { .nr_runs = 1, .runs = { { 0, pages } } };
+
+	return create_iov(device, memory, &layout, UDMABUF_IOV_FLAGS_CLOEXEC);
+}
+
+/* Who waits for long sleeps, so that a VM whose CPUs have to share one lets the other go on. */
+static void meet(struct charge_race *race, int who)
+{
+	int times = race->met[who] + 1, look;
+
+	__atomic_store_n(&race->met[who], times, __ATOMIC_RELEASE);
+	for (look = 1; __atomic_load_n(&race->met[!who], __ATOMIC_ACQUIRE) < times; look++)
+		if (look % 10000 == 0)
+			usleep(20);
+}
+
+static void count_error(struct charge_race *race)
+{
+	__atomic_add_fetch(&race->errors, 1, __ATOMIC_RELAXED);
+}
+
+static char *map_own_memory(void)
+{
+	return mmap(NULL, CHARGED_LIMIT * PAGE_BYTES, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+}
+
+/*
+ * Run the same in two processes, of which neither must end before the other: what goes wrong is
+ * counted. At the end all of the limit is free again, and no more.
+ */
+static void race_for_charge(struct __test_metadata *_metadata, struct charge_race *race, int device,
+			    void (*run)(struct charge_race *race, int who, int device))
+{
+	char *memory = map_own_memory();
+	pid_t child;
+	int dmabuf;
+
+	ASSERT_NE(MAP_FAILED, memory);
+	race->seed = random_seed(_metadata);
+	child = fork();
+	ASSERT_LE(0, child);
+	stay_on_cpu(&race->cpus, !child);
+	run(race, !child, device);
+	if (!child)
+		_exit(0);
+	EXPECT_EQ(0, join(child));
+	EXPECT_EQ(0, race->above);
+	EXPECT_EQ(0, race->refused);
+	EXPECT_EQ(0, race->errors);
+	dmabuf = make_of_pages(device, memory, CHARGED_LIMIT);
+	EXPECT_LE(0, dmabuf);
+	EXPECT_EQ(-ENOMEM, make_of_pages(device, memory, 1));
+	if (dmabuf >= 0)
+		close(dmabuf);
+}
+
+#define CHARGED_ROUNDS	300
+
+/* Both ask at the same time for a part of the limit, and look at what they have got. */
+static void charge_in_rounds(struct charge_race *race, int who, int device)
+{
+	char *memory = map_own_memory();
+	unsigned int seed = race->seed;
+	long long end = now_ns() + CHARGED_NS;
+	size_t wanted[2], made;
+	int round, dmabuf;
+
+	for (round = 0; round < CHARGED_ROUNDS && !race->over; round++) {
+		wanted[0] = 1 + rand_r(&seed) % CHARGED_LIMIT;
+		wanted[1] = 1 + rand_r(&seed) % CHARGED_LIMIT;
+		meet(race, who);
+		dmabuf = make_of_pages(device, memory, wanted[who]);
+		race->pages[who] = dmabuf < 0 ? 0 : wanted[who];
+		/* Between two meetings: both read the same behind the second. */
+		if (!who)
+			race->over = now_ns() > end;
+		meet(race, who);
+		made = race->pages[0] + race->pages[1];
+		race->above += !who && made > CHARGED_LIMIT;
+		race->refused += !who && (wanted[0] + wanted[1] > CHARGED_LIMIT ?
+					  !made : made < wanted[0] + wanted[1]);
+		if (dmabuf >= 0)
+			close(dmabuf);
+		else if (dmabuf != -ENOMEM)
+			count_error(race);
+	}
+	munmap(memory, CHARGED_LIMIT * PAGE_BYTES);
+}
+
+/*
+ * Guards: a limit that is looked at before the charge is made, so that both are
+ * let in
+ */
+TEST_F(charge, kept)
+{
+	race_for_charge(_metadata, self->race, self->device, charge_in_rounds);
+}
+
+/*
+ * A creation that fails as soon as it is charged does nearly nothing else: so many of them meet
+ * within the few instructions of a charge, where two that are made seldom do. Only those count
+ * beside which the other has made one or two of his own.
+ */
+#define CHARGED_BESIDE	10000
+
+/* Each asks for what there always is room for, whatever the other does, or for what there never is. */
+static void charge_in_vain(struct charge_race *race, int who, int device)
+{
+	int attempt, before, now, beside = 0, result;
+	long long end = now_ns() + CHARGED_NS;
+	unsigned int seed = race->seed + who;
+	char *hole = map_own_memory();
+	size_t pages;
+
+	munmap(hole, CHARGED_LIMIT * PAGE_BYTES);
+	meet(race, who);
+	for (attempt = 1; !__atomic_load_n(&race->over, __ATOMIC_RELAXED); attempt++) {
+		pages = 1 + rand_r(&seed) % (CHARGED_LIMIT / 2);
+		if (rand_r(&seed) % 2)
+			pages += CHARGED_LIMIT;
+		before = __atomic_load_n(&race->attempts[!who], __ATOMIC_RELAXED);
+		result = make_of_pages(device, hole, pages);
+		now = __atomic_load_n(&race->attempts[!who], __ATOMIC_RELAXED);
+		__atomic_store_n(&race->attempts[who], attempt, __ATOMIC_RELAXED);
+		beside += now - before == 1 || now - before == 2;
+		if (beside == CHARGED_BESIDE || now_ns() > end)
+			__atomic_store_n(&race->over, true, __ATOMIC_RELAXED);
+		if (result != (pages > CHARGED_LIMIT ? -ENOMEM : -EFAULT))
+			count_error(race);
+	}
+}
+
+/*
+ * Guards: a charge of more than one step: that of the other is lost, or it
+ * refuses him what there is room for
+ */
+TEST_F(charge, refunded)
+{
+	race_for_charge(_metadata, self->race, self->device, charge_in_vain);
+}
 #endif
 
 TEST_HARNESS_MAIN
