@@ -23,8 +23,8 @@ from harness.errors import HarnessError
 from harness.finding import Finding, Outcome, SkipError, parse_messages
 from harness.jsonfile import DocumentError, Fields, dump, read_text, write_text
 from harness.kernel import Kernel
+from harness.kernelname import is_local
 from harness.kmod import build_module, map_paths, read_sources
-from harness.localkernel import is_local
 from harness.matrix import BuildRootSpec
 from harness.place import Place
 from harness.run import CommandError

@@ -19,6 +19,7 @@ from harness.builtkernel import Built
 from harness.cache import check_folder, locked, making, remove_tree
 from harness.jsonfile import DocumentError, Fields, read_text
 from harness.kernel import Kernel
+from harness.kernelname import is_local, split_profile
 from harness.kernelsource import fetch_source_files
 from harness.kernelunpack import (
     MANIFEST,
@@ -27,9 +28,9 @@ from harness.kernelunpack import (
     unpack,
     write_manifest,
 )
-from harness.localkernel import is_local, is_source, load_local
+from harness.localkernel import is_source, load_local
 from harness.matrix import Matrix, Series, UnknownProfileError
-from harness.ownkernels import OwnKernels, split_profile
+from harness.ownkernels import OwnKernels
 from harness.progress import Phase, Progress
 from harness.run import Spawner
 from harness.version import KernelVersion

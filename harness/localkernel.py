@@ -9,17 +9,11 @@ from harness.bzimage import kernel_release
 from harness.cache import digest_file
 from harness.errors import HarnessError
 from harness.kernel import Kernel, config_option
-
-_HOST = "host"
+from harness.kernelname import HOST, is_local
 
 
 class LocalKernelError(HarnessError):
     """The path is not a kernel that can be built for and booted."""
-
-
-def is_local(name: str) -> bool:
-    """Tell whether a kernel's name is "host" or a path (it has a slash), not a series."""
-    return name == _HOST or os.sep in name
 
 
 def is_source(name: str) -> bool:
@@ -39,7 +33,7 @@ def load_local(name: str) -> Kernel:
     Raises:
         LocalKernelError: what is missing, and where it was looked for.
     """
-    if name == _HOST:
+    if name == HOST:
         return _from_image(name, Path("/boot") / f"vmlinuz-{os.uname().release}")
     path = Path(name).expanduser().resolve()
     if path.is_dir():

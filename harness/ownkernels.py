@@ -37,9 +37,9 @@ from harness.kernelbuild import (
     host_compiler,
     too_old,
 )
+from harness.kernelname import is_local
 from harness.kernelpack import pack
 from harness.kernelsource import SourcePackage, source_package
-from harness.localkernel import is_local
 from harness.matrix import Matrix
 from harness.progress import Phase, Progress
 from harness.run import Spawner
@@ -49,19 +49,6 @@ _KEPT = 2
 _DIRTY = "building"
 # What compiling a kernel takes in a build root, beside what modules take.
 _IN_ROOT = ("flex", "bison", "bc", "libelf-dev", "libc6-dev", "binutils")
-
-
-def split_profile(name: str) -> tuple[str, str] | None:
-    """Take a kernel's name apart: ("6.12", "debug") of "6.12+debug"; None if it has no profile.
-
-    A file such as /boot/vmlinuz-6.12.117+deb12-amd64 has none.
-    """
-    base, plus, profile = name.rpartition("+")
-    if not plus:
-        return None
-    if is_local(name) and not Path(base).expanduser().is_dir():
-        return None
-    return base, profile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,8 +16,8 @@ from harness.errors import HarnessError
 from harness.kconfig import LostOptionError
 from harness.kernel import Kernel
 from harness.kernelbuild import KernelBuildError, check_tree, fingerprint
+from harness.kernelname import split_profile
 from harness.matrix import UnknownProfileError, UnknownSeriesError
-from harness.ownkernels import split_profile
 from harness.progress import Phase
 from harness.run import KilledError, Leash, LeashError
 from tests.fakekernel import make_tools, make_tree, set_tool, source_tarball
