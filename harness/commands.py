@@ -80,7 +80,7 @@ def matrix(arguments: argparse.Namespace, place: Place) -> int:
     from harness import matrixcheck
     from harness.matrixrun import MatrixOptions, choose
 
-    cells = choose(runner.matrix_of(place), arguments.cell, arguments.group)
+    cells = choose(matrixcheck.whole_matrix(place), arguments.cell, arguments.group)
     if arguments.json:
         place.progress.note(matrixcheck.list_cells(cells))
         return 0

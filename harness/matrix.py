@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0
 """kconfigs/matrix.toml: the kernels that a user can name, and where they come from."""
 
+import fnmatch
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 from harness.errors import HarnessError
+from harness.kernelname import is_local, split_profile
 from harness.tomlfile import CPUS, Table, TomlError
 from harness.version import KernelVersion
 from harness.vngline import UNSAFE
@@ -196,23 +198,31 @@ class Matrix:
         return next((suite for suite in self.suites if suite.name == name), None)
 
 
-def load_matrix(path: Path, *, mirrors: Mapping[str, str] | None = None) -> Matrix:
+def load_matrix(
+    path: Path,
+    *,
+    mirrors: Mapping[str, str] | None = None,
+    tests: Collection[str] | None = None,
+) -> Matrix:
     """Read and check the matrix file.
 
     Args:
         path: the TOML file.
         mirrors: URIs that replace those of the file, by the name that they have there.
+        tests: full ids of all that there are, for the globs of cells; None leaves those unchecked.
 
     Raises:
         MatrixError: names the file, the key and what was expected there.
     """
     top = Table.load(path, MatrixError)
-    matrix = _matrix(top, mirrors or {}, path.parent)
+    matrix = _matrix(top, mirrors or {}, path.parent, tests)
     top.finish()
     return matrix
 
 
-def _matrix(top: Table, overrides: Mapping[str, str], folder: Path) -> Matrix:
+def _matrix(
+    top: Table, overrides: Mapping[str, str], folder: Path, tests: Collection[str] | None
+) -> Matrix:
     default = top.text("default")
     archives = top.table("mirrors")
     mirrors = {name: archives.text(name) for name in archives.names()}
@@ -231,9 +241,13 @@ def _matrix(top: Table, overrides: Mapping[str, str], folder: Path) -> Matrix:
     if default not in (one.name for one in series):
         raise top.fail("default", f"one of the series, got {default!r}")
     profiles = [_profile(name, table, folder) for name, table in top.subtables("profiles").items()]
-    kernels = [*suites, *(one.name for one in series)]
-    kernels += [f"{one.name}+{profile.name}" for one in series for profile in profiles]
-    cells = [_cell(name, table, kernels) for name, table in top.subtables("cells").items()]
+    named = _Named(
+        packaged={*suites, *(one.name for one in series)},
+        series={one.name for one in series},
+        profiles=[profile.name for profile in profiles],
+        tests=tests,
+    )
+    cells = [_cell(name, table, named) for name, table in top.subtables("cells").items()]
     return Matrix(
         default=default,
         series=tuple(sorted(series, key=lambda one: KernelVersion.parse(one.name))),
@@ -292,15 +306,45 @@ def _profile(name: str, table: Table, folder: Path) -> Profile:
     return Profile(name=name, fragments=fragments, cpus=cpus)
 
 
-def _cell(name: str, table: Table, kernels: Container[str]) -> Cell:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Named:
+    """What a cell can name; see :func:`load_matrix`."""
+
+    packaged: Collection[str]
+    series: Collection[str]
+    profiles: Collection[str]
+    tests: Collection[str] | None
+
+    def kernel(self, table: Table) -> str:
+        """Consume a cell's kernel. Whether there is anything at its path, this host's run tells."""
+        kernel = table.text("kernel")
+        base, profile = split_profile(kernel) or (kernel, None)
+        if profile is None:
+            known = is_local(kernel) or kernel in self.packaged
+        else:
+            known = profile in self.profiles and (is_local(kernel) or base in self.series)
+        if not known:
+            profiles = ", ".join(self.profiles)
+            raise table.fail(
+                "kernel",
+                "SERIES, SUITE or SERIES+PROFILE of this file, a path, PATH+PROFILE or host,"
+                f" got {kernel!r}; the profiles are {profiles}",
+            )
+        return kernel
+
+    def globs(self, table: Table) -> tuple[str, ...]:
+        """Consume a cell's tests: a glob that matches none of them is a slip of the keyboard."""
+        globs = table.texts("tests")
+        for glob in globs:
+            if self.tests is not None and not fnmatch.filter(self.tests, glob):
+                raise table.fail("tests", f"globs that match a test each, got {glob!r}")
+        return globs
+
+
+def _cell(name: str, table: Table, named: _Named) -> Cell:
     if not _CELL.fullmatch(name):
         raise table.fail("", f"letters, digits and ._+- as in a file's name, got {name!r}")
-    kernel = table.text("kernel")
-    if kernel not in kernels and "/" not in kernel and kernel != "host":
-        raise table.fail(
-            "kernel",
-            f"SERIES, SUITE or SERIES+PROFILE of this file, a path or host, got {kernel!r}",
-        )
+    kernel = named.kernel(table)
     cmdline = table.texts("cmdline")
     for word in cmdline:
         if UNSAFE.search(word):
@@ -314,7 +358,7 @@ def _cell(name: str, table: Table, kernels: Container[str]) -> Cell:
         memory=table.within("memory", _MEMORY, "MiB", 0) or None,
         cpus=table.within("cpus", CPUS, "CPUs", 1),
         accelerator=table.choice("accelerator", ("kvm", "tcg"), "") or None,
-        tests=table.texts("tests"),
+        tests=named.globs(table),
     )
     table.finish()
     return cell

@@ -9,7 +9,7 @@ from time import monotonic
 from harness import baseline, jsonfile, merged, runner
 from harness.cell import is_matrix, load_cells, load_matrix_run, save_cells
 from harness.errors import HarnessError
-from harness.matrix import Cell
+from harness.matrix import Cell, Matrix
 from harness.matrixrun import BASE, MatrixOptions, known_cells, run_matrix, with_known
 from harness.matrixtable import print_matrix, print_news
 from harness.place import Place
@@ -18,6 +18,16 @@ from harness.results import RunResult
 from harness.rundir import new_run, rejudge
 from harness.selection import NoTestError, narrow
 from harness.spec import load_specs
+
+
+def whole_matrix(place: Place) -> Matrix:
+    """Return the checkout's matrix, with each cell's tests held against those that there are.
+
+    Raises:
+        MatrixError, SpecError: one of the files is not what it must be.
+    """
+    specs = load_specs(place.source / "selftests/specs")
+    return runner.matrix_of(place, tests=[id_ for spec in specs for id_ in spec.full_ids])
 
 
 def check_matrix(

@@ -5,7 +5,7 @@ import hashlib
 import os
 import platform
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -92,9 +92,9 @@ class Options:
     seed: int = field(default_factory=partial(secrets.randbits, 32))
 
 
-def matrix_of(place: Place) -> Matrix:
-    """Return this checkout's matrix; raises MatrixError."""
-    return load_matrix(place.source / "kconfigs/matrix.toml")
+def matrix_of(place: Place, *, tests: Collection[str] | None = None) -> Matrix:
+    """Return this checkout's matrix, checked as :func:`load_matrix` says; raises MatrixError."""
+    return load_matrix(place.source / "kconfigs/matrix.toml", tests=tests)
 
 
 def kernel_store(place: Place) -> KernelStore:

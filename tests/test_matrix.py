@@ -178,6 +178,30 @@ def test_errors_name_file_key_and_expectation(
     assert expected in str(caught.value)
 
 
+def test_a_cell_of_a_tree_with_a_profile_that_there_is_not(tmp_path: Path) -> None:
+    tree = tmp_path / "linux"
+    text = GOOD.replace('kernel = "6.12"', f'kernel = "{tree}+smal"')
+    path = write(tmp_path, text)
+    # No tree there: it may be the name of a file.
+    assert load_matrix(path).cells[0].kernel == f"{tree}+smal"
+    tree.mkdir()
+    with pytest.raises(MatrixError) as caught:
+        load_matrix(path)
+    assert str(caught.value).startswith(f"{path}:20: cells.plain.kernel: expected SERIES, SUITE")
+    assert str(caught.value).endswith(f"got '{tree}+smal'; the profiles are small")
+
+
+def test_each_glob_of_a_cell_matches_a_test(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD.replace('["mmap:*"]', '["mmap:*", "*.tow"]'))
+    ids = ("mmap:a.one", "mmap:a.two")
+    assert load_matrix(path).cells[1].tests == ("mmap:*", "*.tow")
+    assert load_matrix(path, tests=(*ids, "iov:a.tow")).cells[1].tests == ("mmap:*", "*.tow")
+    with pytest.raises(MatrixError) as caught:
+        load_matrix(path, tests=ids)
+    expected = f"{path}:29: cells.odd.tests: expected globs that match a test each, got '*.tow'"
+    assert str(caught.value) == expected
+
+
 def test_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(MatrixError, match="No such file"):
         load_matrix(tmp_path / "none.toml")

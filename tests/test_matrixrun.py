@@ -185,6 +185,25 @@ def test_nothing_is_begun_with_a_bad_pattern(tmp_path: Path) -> None:
     assert "no test matches 'nothing:*'" in said
 
 
+@pytest.mark.parametrize("options", [(), ("--json",), ("--cell=good",)])
+def test_nothing_is_begun_with_a_cell_that_cannot_be_meant(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """Whichever cells are asked for: the file is checked whole."""
+    (tmp_path / "linux").mkdir()
+    odd = '[cells.odd]\nkernel = "fake/clean"\ntests = ["fake:global.*", "fkae:*"]\n'
+    typo = f'[cells.odd]\nkernel = "{tmp_path}/linux+smal"\n'
+    for cell, key, wrong in ((odd, "tests", "fkae:*"), (typo, "kernel", f"{tmp_path}/linux+smal")):
+        status, said = matrix(tmp_path, cell, options=options)
+        assert status == 2
+        line = (
+            (MATRIX + cell).splitlines().index(next(one for one in cell.splitlines() if key in one))
+        )
+        assert f"/source/kconfigs/matrix.toml:{line + 1}: cells.odd.{key}: expected" in said
+        assert f"got {wrong!r}" in said
+        assert not (tmp_path / "runs").exists()
+
+
 def test_changed_only_lets_verdicts_stand_while_their_inputs_do(tmp_path: Path) -> None:
     matrix(tmp_path, BAD)
     first = latest(tmp_path)
