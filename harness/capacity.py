@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """How many VMs this host carries, and who of several cells gets room for its own next."""
 
-import os
 import re
 import threading
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.hostcpus import host_cpus
 from harness.run import LeashError
 from harness.vm import VM_MEMORY
 
@@ -36,7 +36,7 @@ def host_capacity() -> Capacity:
 
     Most VMs have one CPU, and those with more (harness/lanes.py) are few.
     """
-    return Capacity(vms=os.cpu_count() or 1, memory=_free_memory())
+    return Capacity(vms=host_cpus(), memory=_free_memory())
 
 
 def default_jobs() -> int:

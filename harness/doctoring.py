@@ -4,6 +4,7 @@
 import os
 import shutil
 
+from harness.hostcpus import host_cpus
 from harness.place import Place
 from harness.preflight import TOOLS, qemu_version
 from harness.probe import choose_accelerator
@@ -24,7 +25,7 @@ def doctor(place: Place, kernel_name: str) -> int:
         words = path or f"MISSING: {tool.why}; run ci/install-deps"
         say(f"{tool.name:<20} {words}", highlight=False)
     say(f"{'qemu version':<20} {qemu_version(place.spawner)}", highlight=False)
-    say(f"{'cpus':<20} {os.cpu_count()}", highlight=False)
+    say(f"{'cpus':<20} {host_cpus()} of {os.cpu_count()}", highlight=False)
     place.cache.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(place.cache).free >> 20
     say(f"{'cache':<20} {place.cache}, {free} MiB free", highlight=False)

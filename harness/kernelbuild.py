@@ -19,6 +19,7 @@ from subprocess import PIPE, STDOUT
 from harness.buildroot import BuildRoot
 from harness.cache import NO_SPACE, no_space
 from harness.errors import HarnessError
+from harness.hostcpus import host_cpus
 from harness.kconfig import Request, check_config, read_fragments, wanted
 from harness.progress import Phase
 from harness.run import CommandError, Spawner, lines_of
@@ -297,8 +298,7 @@ class KernelBuild:
             raise self._failure(error.completed.output.splitlines()) from error
 
     def _compile(self, spawner: Spawner, phase: Phase, release: str) -> None:
-        jobs = len(os.sched_getaffinity(0))
-        argv = self._make(spawner, f"-j{jobs}", "vmlinux", "modules")
+        argv = self._make(spawner, f"-j{host_cpus()}", "vmlinux", "modules")
         end, steps = time.monotonic() + _BUILD_DEADLINE, 0
         said: deque[str] = deque(maxlen=2000)
         with self.log.open("w") as log, spawner.spawn(argv, stdout=PIPE, stderr=STDOUT) as process:

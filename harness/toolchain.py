@@ -15,6 +15,7 @@ from pathlib import Path
 from harness.buildroot import BuildRoot, open_buildroot
 from harness.cache import NO_SPACE, digest_file, locked, making, no_space, remove_tree
 from harness.errors import HarnessError
+from harness.hostcpus import host_cpus
 from harness.jsonfile import DocumentError, Fields, dump, read_text, write_text
 from harness.kernel import Kernel
 from harness.progress import Progress
@@ -63,9 +64,8 @@ class Toolchain:
         Returns:
             How it ended; a failure is not raised.
         """
-        jobs = len(os.sched_getaffinity(0))
         argv: tuple[str | Path, ...] = (
-            *("make", f"-j{jobs}", "-C", kernel.build, f"M={folder}", f"CC={self.compiler}"),
+            *("make", f"-j{host_cpus()}", "-C", kernel.build, f"M={folder}", f"CC={self.compiler}"),
             *(*variables, "modules"),
         )
         return self._run(argv, visible, spawner)
