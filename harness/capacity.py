@@ -23,27 +23,27 @@ class Capacity:
     """What there is, or what somebody takes of it.
 
     Attributes:
-        vms: at a time, one a core of the host.
+        cpus: virtual CPUs that run at a time, one a core of the host.
         memory: MiB.
     """
 
-    vms: int
+    cpus: int
     memory: int
 
 
 def host_capacity() -> Capacity:
-    """Return what VMs can have of this host.
-
-    Most VMs have one CPU, and those with more (harness/lanes.py) are few.
-    """
-    return Capacity(vms=host_cpus(), memory=_free_memory())
+    """Return what VMs can have of this host."""
+    return Capacity(cpus=host_cpus(), memory=_free_memory())
 
 
 def default_jobs() -> int:
-    """Return how many VMs of one run to run at a time: at most four, with one more in memory."""
+    """Return how many VMs of one run to run at a time: at most four, with one more in memory.
+
+    Most have one CPU; those with more are few, and come last (harness/lanes.py).
+    """
     host = host_capacity()
     each = VM_MEMORY + _QEMU
-    return max(1, min(host.vms, MOST_JOBS, host.memory // each - 1))
+    return max(1, min(host.cpus, MOST_JOBS, host.memory // each - 1))
 
 
 def _free_memory() -> int:
@@ -60,13 +60,13 @@ class Room:
     """
 
     def __init__(self, capacity: Capacity) -> None:
-        self._vms, self._memory = capacity.vms, capacity.memory
+        self._cpus, self._memory = capacity.cpus, capacity.memory
         self._guests = 0
         self._closed = False
         self._changed = threading.Condition()
 
     @contextmanager
-    def taken(self, *, vms: int, memory: int) -> Iterator[None]:
+    def taken(self, *, vms: int, cpus: int, memory: int) -> Iterator[None]:
         """Wait for room, and have it until the end of the block.
 
         What is larger than all there is gets the whole, alone.
@@ -74,22 +74,24 @@ class Room:
         Args:
             vms: that run at a time; one guest more gets ready meanwhile (session.py), which needs
                 memory but no core.
+            cpus: virtual ones of each guest.
             memory: of each guest, MiB.
 
         Raises:
             LeashError: the room was closed meanwhile.
         """
         megabytes = (vms + 1) * (memory + _QEMU)
+        cpus *= vms
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._fits(vms, megabytes))
+            self._changed.wait_for(lambda: self._closed or self._fits(cpus, megabytes))
             if self._closed:
                 raise LeashError("interrupted")
-            self._take(vms, megabytes, 1)
+            self._take(cpus, megabytes, 1)
         try:
             yield
         finally:
             with self._changed:
-                self._take(-vms, -megabytes, -1)
+                self._take(-cpus, -megabytes, -1)
                 self._changed.notify_all()
 
     def close(self) -> None:
@@ -98,10 +100,10 @@ class Room:
             self._closed = True
             self._changed.notify_all()
 
-    def _fits(self, vms: int, megabytes: int) -> bool:
-        return self._guests == 0 or (vms <= self._vms and megabytes <= self._memory)
+    def _fits(self, cpus: int, megabytes: int) -> bool:
+        return self._guests == 0 or (cpus <= self._cpus and megabytes <= self._memory)
 
-    def _take(self, vms: int, megabytes: int, guests: int) -> None:
-        self._vms -= vms
+    def _take(self, cpus: int, megabytes: int, guests: int) -> None:
+        self._cpus -= cpus
         self._memory -= megabytes
         self._guests += guests

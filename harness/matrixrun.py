@@ -200,10 +200,10 @@ class _Crew:
         """Run all cells; see :func:`run_matrix`."""
         done = {cell.name: self._failed(cell, "interrupted") for cell in self.cells}
         host = host_capacity()
-        vms = self.options.jobs or host.vms
+        vms = self.options.jobs or host.cpus
         # A cell has several VMs at a time only where there are more than cells.
         lanes = max(1, min(MOST_JOBS, vms // len(self.cells)))
-        room = Room(Capacity(vms=vms, memory=host.memory))
+        room = Room(Capacity(cpus=vms, memory=host.memory))
         console = self.place.progress.console
         board = Board(console, [cell.name for cell in self.cells])
         leashes = {cell.name: Leash() for cell in self.cells}
@@ -283,7 +283,9 @@ class _Crew:
         with ExitStack() as stack:
             waited = monotonic()
             with place.progress.phase("waiting for its turn"):
-                taken = room.taken(vms=lanes, memory=cell.memory or VM_MEMORY)
+                # Whoever says how many VMs are to run means VMs.
+                cpus = 1 if self.options.jobs else max(cell.cpus, ready.cpus)
+                taken = room.taken(vms=lanes, cpus=cpus, memory=cell.memory or VM_MEMORY)
                 stack.enter_context(taken)
             start += monotonic() - waited
             runner.trial(place, ready, options, folder=folder)

@@ -10,29 +10,37 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import NoReturn, cast
 from xml.etree import ElementTree
 
 import pytest
+from rich.console import Console
 
+from harness import matrixrun, runner
 from harness.accel import Accelerator
 from harness.capacity import Capacity, Room
 from harness.cell import CellResult, load_cells
 from harness.matrix import Cell, Matrix, load_matrix
 from harness.matrixrun import (
+    MatrixOptions,
     NoAcceleratorError,
     NoCellError,
     _accelerator,
     _by_inputs,
+    _Crew,
     choose,
     known_cells,
     longest_first,
 )
+from harness.place import Place
+from harness.progress import Progress
 from harness.results import RunResult, Status, TestResult
 from harness.run import LeashError
 from harness.selection import NoTestError, narrow
 from harness.spec import Spec
+from harness.vm import VM_MEMORY
 from tests.awaiting import wait_gone
+from tests.fakerun import ingredients, inputs
 from tests.smallmatrix import ONE_SUITE
 from tests.test_cli import ROOT, descendants, run, wait_until
 
@@ -386,10 +394,16 @@ def test_earlier_runs_newest_first_and_what_is_broken_left_out(tmp_path: Path) -
 
 
 def take(
-    room: Room, vms: int, memory: int, *, entered: threading.Event, leave: threading.Event
+    room: Room,
+    vms: int,
+    memory: int,
+    cpus: int = 1,
+    *,
+    entered: threading.Event,
+    leave: threading.Event,
 ) -> threading.Thread:
     def body() -> None:
-        with room.taken(vms=vms, memory=memory):
+        with room.taken(vms=vms, cpus=cpus, memory=memory):
             entered.set()
             assert leave.wait(60)
 
@@ -401,10 +415,10 @@ def take(
 @pytest.mark.parametrize(
     ("capacity", "second"),
     [
-        (Capacity(vms=1, memory=9999), 1024),
-        (Capacity(vms=9, memory=3000), 1024),
+        (Capacity(cpus=1, memory=9999), 1024),
+        (Capacity(cpus=9, memory=3000), 1024),
         # Enough for the three that run, not for the two that are restored meanwhile.
-        (Capacity(vms=9, memory=3 * 4608 + 4607), 4096),
+        (Capacity(cpus=9, memory=3 * 4608 + 4607), 4096),
     ],
 )
 def test_cores_and_memory_both_limit_what_runs(capacity: Capacity, second: int) -> None:
@@ -421,9 +435,66 @@ def test_cores_and_memory_both_limit_what_runs(capacity: Capacity, second: int) 
     other.join()
 
 
+def test_a_vm_of_two_cpus_takes_two() -> None:
+    room = Room(Capacity(cpus=3, memory=99999))
+    events, leave = [threading.Event() for _ in range(3)], threading.Event()
+    first, second, small = events
+    threads = [take(room, 1, 1024, 2, entered=first, leave=leave)]
+    assert first.wait(60)
+    threads.append(take(room, 1, 1024, 2, entered=second, leave=leave))
+    threads.append(take(room, 1, 1024, 1, entered=small, leave=leave))
+    assert small.wait(60)
+    assert not second.wait(0.2)
+    leave.set()
+    assert second.wait(60)
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("cpus", "jobs", "expected"),
+    [((1, 1), None, 1), ((1, 2), None, 2), ((3, 2), None, 3), ((3, 2), 2, 1)],
+)
+def test_a_cell_takes_the_cpus_of_its_vms(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cpus: tuple[int, int],
+    jobs: int | None,
+    expected: int,
+) -> None:
+    cell, kernel = cpus
+
+    class Asked(Exception):
+        pass
+
+    class Watched(Room):
+        def taken(self, *, vms: int, cpus: int, memory: int) -> NoReturn:
+            raise Asked(vms, cpus, memory)
+
+    room = Watched(Capacity(cpus=1, memory=1))
+    ready = replace(ingredients(tmp_path), cpus=kernel)
+    monkeypatch.setattr(runner, "prepare", lambda *_: ready)
+    monkeypatch.setattr(matrixrun, "hash_inputs", inputs)
+    one = Cell(name="x", kernel="6.12", cpus=cell)
+    place = cast(Place, SimpleNamespace(progress=Progress(Console(quiet=True))))
+    crew = _Crew(
+        place=place,
+        folder=tmp_path,
+        cells=(one,),
+        options=MatrixOptions(jobs=jobs),
+        tests=ready.selftests,
+        patterns={"x": ()},
+        known={},
+        last={},
+    )
+    with pytest.raises(Asked) as asked:
+        crew._verdicts(place, one, room, 2)
+    assert asked.value.args == (2, expected, VM_MEMORY)
+
+
 def test_what_fits_runs_at_once() -> None:
     # Each has one guest that runs and one that gets ready.
-    room = Room(Capacity(vms=2, memory=4 * 1536))
+    room = Room(Capacity(cpus=2, memory=4 * 1536))
     leave = threading.Event()
     events = [threading.Event(), threading.Event()]
     threads = [take(room, 1, 1024, entered=event, leave=leave) for event in events]
@@ -434,17 +505,17 @@ def test_what_fits_runs_at_once() -> None:
 
 
 def test_a_closed_room_turns_away_those_who_wait() -> None:
-    room = Room(Capacity(vms=1, memory=9999))
+    room = Room(Capacity(cpus=1, memory=9999))
     errors: list[LeashError] = []
 
     def wait() -> None:
         try:
-            with room.taken(vms=1, memory=1):
+            with room.taken(vms=1, cpus=1, memory=1):
                 pass
         except LeashError as error:
             errors.append(error)
 
-    with room.taken(vms=1, memory=1):
+    with room.taken(vms=1, cpus=1, memory=1):
         thread = threading.Thread(target=wait)
         thread.start()
         room.close()
