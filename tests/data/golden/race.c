@@ -5,7 +5,10 @@
  * Two at once: sealing, unmapping, punching, closing and killing against
  * creation. Whoever wins, no sealed memory is in a buffer, and afterwards all
  * is given back. What is random starts from a seed that is printed: KSFT_SEED=N
- * in the environment, or harness check --seed N, makes the same choices.
+ * in the environment, or harness check --seed N, makes the same choices. Two
+ * loops that run freely beside each other make none: they meet elsewhere in
+ * every round by themselves. Nor does what waits until the other is where it
+ * must be.
  */
 
 #include "kselftest_harness.h"
@@ -325,6 +328,16 @@ FIXTURE_VARIANT_ADD(create, anon_many)
 	},
 };
 
+FIXTURE_VARIANT_ADD(create, thp_many)
+{
+	.layout = {
+		.backing = THP,
+		.pages = 512,
+		.nr_runs = 4,
+		.runs = { { 300, 2 }, { 257, 3 }, { 100, 1 }, { 258, 1 } },
+	},
+};
+
 FIXTURE_VARIANT_ADD(create, shmem_many)
 {
 	.layout = {
@@ -332,6 +345,16 @@ FIXTURE_VARIANT_ADD(create, shmem_many)
 		.pages = 8,
 		.nr_runs = 4,
 		.runs = { { 6, 1 }, { 0, 2 }, { 4, 2 }, { 3, 1 } },
+	},
+};
+
+FIXTURE_VARIANT_ADD(create, hugetlb_many)
+{
+	.layout = {
+		.backing = HUGETLB,
+		.pages = 1024,
+		.nr_runs = 4,
+		.runs = { { 1023, 1 }, { 511, 2 }, { 700, 3 }, { 0, 1 } },
 	},
 };
 
@@ -484,6 +507,9 @@ TEST_F(create, discard)
 	pthread_t thread;
 	void *map;
 
+	/* Each page of the buffer may have been taken away before the next is filled in again. */
+	if (variant->layout.backing == HUGETLB && !reserve_huge_pages(bytes / PAGE_BYTES))
+		SKIP(return, "not enough memory for %zu huge pages", bytes / PAGE_BYTES);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, discard_until_stopped, &changer));
 	for (round = 0; !is_enough(&changer, round); round++) {
 		dmabuf = export_source(self->device, &self->source);
@@ -541,6 +567,9 @@ TEST_F(create, fork)
 
 	ASSERT_EQ(0, pthread_create(&thread, NULL, fork_until_stopped, &changer));
 	for (round = 0; __atomic_load_n(&changer.rounds, __ATOMIC_RELAXED) < FORKS; round++) {
+		/* What was copied for a child is not huge any more: begin with new memory. */
+		if (self->source.memfd < 0)
+			ASSERT_EQ(0, discard_pages(&self->source));
 		fill_pages(self->source.map, SEED_SOURCE, variant->layout.pages);
 		dmabuf = export_source(self->device, &self->source);
 		ASSERT_LE(0, dmabuf) TH_LOG("round %d", round);
@@ -556,18 +585,23 @@ TEST_F(create, fork)
 }
 
 #ifdef UDMABUF_IOV_CREATE
-/* Put nothing and memory in turns where the last entry is; all before it is pinned by then. */
+/*
+ * Put nothing and memory in turns where the last entry is, and no more than must go with it; the
+ * first is pinned by then.
+ */
 static void *unmap_until_stopped(void *argument)
 {
 	struct changer *changer = argument;
 	const struct source *source = changer->source;
-	size_t offset = source->layout->runs[source->layout->nr_runs - 1].first * PAGE_BYTES;
+	size_t unit = source->layout->backing == HUGETLB ? HUGE_PAGE_BYTES : PAGE_BYTES;
+	size_t last_run = source->layout->runs[source->layout->nr_runs - 1].first * PAGE_BYTES;
+	size_t offset = last_run / unit * unit;
 	int flags = source->memfd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
 	unsigned char *last = source->map + offset;
 
 	do {
-		munmap(last, PAGE_BYTES);
-		if (mmap(last, PAGE_BYTES, PROT_READ | PROT_WRITE, flags | MAP_FIXED_NOREPLACE,
+		munmap(last, unit);
+		if (mmap(last, unit, PROT_READ | PROT_WRITE, flags | MAP_FIXED_NOREPLACE,
 			 source->memfd, source->memfd < 0 ? 0 : offset) != last)
 			changer->errors++;
 	} while (goes_on(changer));
@@ -690,13 +724,14 @@ static long long number_of_next(struct __test_metadata *_metadata, FIXTURE_DATA(
 }
 
 /*
- * Make the large buffer, with SIGKILL to come from a timer in between. (Timers that count CPU time
+ * Make the large buffer, with SIGKILL to come from a timer so many ns later. (Timers that count CPU time
  * would only be looked at when the call is over.)
  */
-static void create_and_die(struct __test_metadata *_metadata, FIXTURE_DATA(killed) *self, bool iov)
+static void create_and_die(struct __test_metadata *_metadata, FIXTURE_DATA(killed) *self, bool iov,
+			   long delay)
 {
 	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGKILL };
-	struct itimerspec soon = { .it_value.tv_nsec = 2000000 };
+	struct itimerspec soon = { .it_value.tv_nsec = delay };
 	timer_t timer;
 
 	ASSERT_EQ(0, timer_create(CLOCK_MONOTONIC, &event, &timer));
@@ -713,14 +748,17 @@ static void create_and_die(struct __test_metadata *_metadata, FIXTURE_DATA(kille
 TEST_F(killed, refund)
 {
 	long long number = number_of_next(_metadata, self);
+	unsigned int seed = random_seed(_metadata);
 	int try, status = 0;
+	long delay;
 	pid_t child;
 
 	for (try = 0; try < KILLED_TRIES && !status; try++) {
+		delay = 1000000 + rand_r(&seed) % 1000000;
 		child = fork();
 		ASSERT_LE(0, child);
 		if (!child)
-			create_and_die(_metadata, self, variant->iov);
+			create_and_die(_metadata, self, variant->iov, delay);
 		status = join(child);
 		number += !status;
 	}
