@@ -13,6 +13,9 @@ from harness.results import RunResult, Status, TestResult
 from harness.slices import Slice
 from harness.spot import Spot
 
+# Of a hash, as git shows one; manifest.json has them all.
+_DIGITS = 12
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
@@ -210,6 +213,11 @@ class Fact:
     def several(self) -> bool:
         """Whether the cells differ in it."""
         return len(self.values) > 1
+
+    @property
+    def brief(self) -> tuple[str, ...]:
+        """The values for a table, where whole hashes leave the others no room."""
+        return tuple(one[:_DIGITS] if self.name.endswith("sha256") else one for one in self.values)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
