@@ -1419,18 +1419,29 @@ TEST_F(device, lowest)
  */
 TEST_F(device, read_only)
 {
-	int memfd = open_file(_metadata, MEMFD, F_SEAL_SHRINK), device, dmabuf;
+	static const struct layout layout = {
+		.pages = 2, .nr_runs = 2, .runs = { { 1, 1 }, { 0, 1 } },
+	};
+	int memfd = open_file(_metadata, MEMFD, F_SEAL_SHRINK), device, fds[3], calls = 2, i;
 	void *map;
 
 	device = open(UDMABUF_DEVICE, O_RDONLY);
 	ASSERT_LE(0, device);
-	dmabuf = create(device, memfd, 0, PAGE, 0);
-	ASSERT_LE(0, dmabuf);
+	fds[0] = create(device, memfd, 0, PAGE, 0);
+	fds[1] = create_list(device, memfd, &layout, 0);
+#ifdef UDMABUF_IOV_CREATE
+	if (driver_is_udmabuf_iov())
+		fds[calls++] = create_iov(device, map_memory(_metadata, ANONYMOUS, device),
+					  &layout, 0);
+#endif
 	close(device);
-	ASSERT_EQ(0, map_shared(dmabuf, PAGE, &map));
-	memset(map, 1, PAGE);
-	munmap(map, PAGE);
-	close(dmabuf);
+	for (i = 0; i < calls; i++) {
+		ASSERT_LE(0, fds[i]) TH_LOG("call %d", i);
+		ASSERT_EQ(0, map_shared(fds[i], PAGE, &map)) TH_LOG("call %d", i);
+		memset(map, 1, PAGE);
+		munmap(map, PAGE);
+		close(fds[i]);
+	}
 	close(memfd);
 }
 
