@@ -663,6 +663,15 @@ static inline void source_close_memfd(struct source *source)
 	source->memfd = -1;
 }
 
+/* Take the pages of a source away. What is mapped there next reads as zeros. */
+static inline int discard_pages(const struct source *source)
+{
+	if (source->memfd < 0)
+		return madvise(source->map, source->bytes, MADV_DONTNEED);
+	return fallocate(source->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+			 source->bytes);
+}
+
 /* ---- The device; all of these return what the ioctl returned, or -errno. */
 
 static inline int open_device(struct __test_metadata *_metadata)

@@ -469,15 +469,6 @@ static void await_round(const struct changer *changer)
 		sched_yield();
 }
 
-/* Take the pages of a source away. What is mapped there next reads as zeros. */
-static int discard_pages(const struct source *source)
-{
-	if (source->memfd < 0)
-		return madvise(source->map, source->bytes, MADV_DONTNEED);
-	return fallocate(source->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
-			 source->bytes);
-}
-
 /* Whoever asks for memory next gets the pages that were freed last. */
 static void *discard_until_stopped(void *argument)
 {

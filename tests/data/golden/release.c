@@ -1224,12 +1224,7 @@ TEST_F(last_user, source_gone)
 
 	ASSERT_LE(0, dmabuf);
 	ASSERT_EQ(0, map_shared(dmabuf, self->bytes, &map));
-	if (self->source.memfd >= 0) {
-		ASSERT_EQ(0, fallocate(self->source.memfd, FALLOC_FL_PUNCH_HOLE |
-				       FALLOC_FL_KEEP_SIZE, 0, self->source.bytes));
-	} else {
-		ASSERT_EQ(0, madvise(self->source.map, self->source.bytes, MADV_DONTNEED));
-	}
+	ASSERT_EQ(0, discard_pages(&self->source));
 	fill_pages(self->source.map, SEED_CHILD, variant->layout.pages);
 	EXPECT_EQ(0, check_buffer(_metadata, map, SEED_SOURCE, &variant->layout));
 	munmap(map, self->bytes);
