@@ -185,13 +185,19 @@ def test_a_kernel_message_is_dirt_unless_it_is_benign(message: str, status: Stat
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        "DMA-API: cacheline tracking ENOMEM, dma-debug disabled",
+        "Huh VM_FAULT_OOM leaked out to the #PF handler. Retrying PF",
+    ],
+)
+@pytest.mark.parametrize(
     ("said", "status"),
     [("# fault.c:62:a.one:FAULTS: on purpose\n", Status.PASS), ("", Status.DIRTY)],
 )
-def test_a_checker_that_gave_up_is_excused_where_faults_are_injected(
-    said: str, status: Status
+def test_what_a_lack_of_memory_makes_the_kernel_say_is_excused_where_faults_are_injected(
+    words: str, said: str, status: Status
 ) -> None:
-    words = "DMA-API: cacheline tracking ENOMEM, dma-debug disabled"
     output = f"TAP version 13\n1..1\n{said}# KERNEL: <4>{words}\nok 1 a.one\n"
     assert verdicts(stream(("mmap", output, 0)))["mmap:a.one"] is status
 
