@@ -10,13 +10,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from harness.buildroot import BuildRoot
 from harness.cache import remove_tree
 from harness.canary import load_canaries
 from harness.cli import _child_environment
+from harness.matrix import DEFAULT_GROUP, load_matrix
 from harness.run import Spawner
 from tests.rehearsal import Job, Runner, bare_root, fill, read
 
@@ -74,6 +77,45 @@ def test_actionlint_would_find_something(path: Path, tmp_path: Path) -> None:
     done = say(TOOLS / "actionlint", wrong)
     assert done.returncode == 1, done.stderr
     assert 'property "all" is not defined' in done.stdout
+
+
+@pytest.fixture
+def snippet() -> dict[str, Any]:
+    """GitLab's, with what its job extends put into it: of a hidden job the schema asks nothing."""
+    (found,) = re.findall(r"```yaml\n(.*?)```", (ROOT / "ci/README.md").read_text(), re.DOTALL)
+    said: dict[str, Any] = YAML(typ="safe").load(found)
+    job = said["check"]
+    said["check"] = {**said.pop(job.pop("extends")), **job}
+    return said
+
+
+def test_gitlab_takes_the_snippet(snippet: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "gitlab-ci.json"
+    schema = ("--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci")
+    for when, status in ((snippet["check"]["artifacts"]["when"], 0), ("ever", 1)):
+        snippet["check"]["artifacts"]["when"] = when
+        path.write_text(json.dumps(snippet))
+        done = say(TOOLS / "check-jsonschema", *schema, path)
+        assert done.returncode == status, done.stdout
+
+
+def test_the_snippet_runs_what_there_is(snippet: dict[str, Any]) -> None:
+    check = snippet["check"]
+    cells = load_matrix(ROOT / "kconfigs/matrix.toml").cells
+    (parallel,) = check["parallel"]["matrix"]
+    # A cell and its kernel are called alike there.
+    assert parallel["KERNEL"] == [cell.name for cell in cells if cell.group == DEFAULT_GROUP]
+    for line in (*check["script"], *check["after_script"]):
+        assert os.access(ROOT / line.split()[0], os.X_OK), line
+
+
+def test_hadolint_finds_nothing(tmp_path: Path) -> None:
+    written = (ROOT / "ci/Containerfile").read_text()
+    # What it must find: an image of another day each day.
+    for text, status in ((written, 0), (written.replace("debian:bookworm", "debian"), 1)):
+        (tmp_path / "Containerfile").write_text(text)
+        done = say(TOOLS / "hadolint", "--no-color", tmp_path / "Containerfile")
+        assert done.returncode == status, done.stdout
 
 
 def test_no_commit_on_main_goes_without_a_verdict() -> None:
