@@ -21,6 +21,7 @@ from harness.cache import NO_SPACE, no_space
 from harness.errors import HarnessError
 from harness.hostcpus import host_cpus
 from harness.kconfig import Request, check_config, read_fragments, wanted
+from harness.owntree import tree_version
 from harness.progress import Phase
 from harness.run import CommandError, Spawner, lines_of
 
@@ -39,7 +40,6 @@ _TOOLS = {
 }
 # objtool, which the unwinder's tables come from, is compiled with it.
 _LIBELF = Path("/usr/include/gelf.h")
-_MADE_BY_A_BUILD = (".config", "include/config", "arch/x86/include/generated")
 _STEP = re.compile(r"  ([A-Z]+(?: \[M\])?) +(\S+)")
 _ERROR = re.compile(r":\d+(:\d+)?: (fatal )?error: |\*\*\*|: undefined reference|^ld: ")
 
@@ -99,54 +99,6 @@ class Recipe:
         """Changes when the kernel's configuration would; comments do not count."""
         lines = (f"{one.optional:d} {one.text}" for one in self.requests)
         return hashlib.sha256("\n".join((self.profile, *lines)).encode()).hexdigest()
-
-
-def check_tree(tree: Path) -> str:
-    """Return the version that a source tree says it is: "6.12.117", "7.3.0-rc2".
-
-    Raises:
-        KernelBuildError: no kernel's source, or a build has been made inside of it, with which
-            kbuild refuses every other output folder.
-    """
-    makefile = tree / "Makefile"
-    if not makefile.is_file() or not (tree / "scripts/kconfig/merge_config.sh").is_file():
-        raise KernelBuildError(
-            f"{tree}: not a kernel's source tree",
-            hint="name the folder that has its Makefile, scripts/ and Kconfig",
-        )
-    for name in _MADE_BY_A_BUILD:
-        if (tree / name).exists():
-            raise KernelBuildError(
-                f"{tree}: {name} is there: kbuild refuses to build elsewhere from a tree that was "
-                "itself built in",
-                hint="save its .config and run `make mrproper` there, or give a clean worktree: "
-                f"git -C {tree} worktree add ../clean",
-            )
-    text = makefile.read_text(errors="replace")
-    parts = [
-        found[1].strip() if (found := re.search(rf"^{key} *=(.*)$", text, re.MULTILINE)) else ""
-        for key in ("VERSION", "PATCHLEVEL", "SUBLEVEL", "EXTRAVERSION")
-    ]
-    return f"{parts[0]}.{parts[1]}.{parts[2] or 0}{parts[3]}"
-
-
-def fingerprint(tree: Path) -> str:
-    """Return a hash that changes with every edit in a source tree: paths, sizes and times.
-
-    Half a second for a kernel; reading all of it takes a minute.
-    """
-    digest = hashlib.sha256()
-    folders = deque([str(tree)])
-    while folders:
-        with os.scandir(folders.popleft()) as entries:
-            for entry in sorted(entries, key=lambda one: one.name):
-                if entry.is_dir(follow_symlinks=False):
-                    if entry.name != ".git":
-                        folders.append(entry.path)
-                    continue
-                stat = entry.stat(follow_symlinks=False)
-                digest.update(f"{entry.path}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
 
 
 def host_compiler(spawner: Spawner) -> Compiler:
@@ -226,7 +178,7 @@ class KernelBuild:
         """
         env = self._environment(spawner)
         self.out.mkdir(parents=True, exist_ok=True)
-        release = check_tree(self.tree)
+        release = tree_version(self.tree)
         phase.update(f"configuring {release}")
         requests = wanted(self.recipe.requests, self.tree)
         self._configure(requests, env)

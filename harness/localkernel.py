@@ -8,8 +8,10 @@ from pathlib import Path
 from harness.bzimage import kernel_release
 from harness.cache import digest_file
 from harness.errors import HarnessError
+from harness.hostcpus import host_cpus
 from harness.kernel import Kernel, config_option
 from harness.kernelname import HOST, is_local
+from harness.owntree import is_source_tree
 
 
 class LocalKernelError(HarnessError):
@@ -19,8 +21,7 @@ class LocalKernelError(HarnessError):
 def is_source(name: str) -> bool:
     """Tell whether a kernel's name is the path of a source tree that nothing was built in."""
     tree = Path(name).expanduser()
-    script = tree / "scripts/kconfig/merge_config.sh"
-    return is_local(name) and script.is_file() and not (tree / ".config").exists()
+    return is_local(name) and is_source_tree(tree) and not (tree / ".config").exists()
 
 
 def load_local(name: str) -> Kernel:
@@ -63,11 +64,14 @@ def named_compiler(build: Path) -> str | None:
 def _from_tree(name: str, tree: Path) -> Kernel:
     for need in (".config", "Module.symvers", "include/config/kernel.release"):
         if not (tree / need).is_file():
-            raise LocalKernelError(
-                f"{tree}: not a built kernel tree: no {need}",
-                hint="configure and build it (make olddefconfig, make); or a clean source tree is "
-                "built by us",
-            )
+            hint = "configure and build it (make olddefconfig, make)"
+            if is_source_tree(tree):
+                # Whoever configured it may want that kernel, not one of ours.
+                hint = (
+                    f"to test what it is configured for: make -C {tree} -j{host_cpus()}; to have"
+                    f" it built with our options, outside of it: --kernel {name}+plain"
+                )
+            raise LocalKernelError(f"{tree}: not a built kernel tree: no {need}", hint=hint)
     images = [tree / "vmlinux", tree / "arch/x86/boot/bzImage"]
     if config_option(tree / ".config", "CONFIG_PVH") != "y":
         # QEMU starts an ELF kernel through its PVH entry note only.

@@ -4,7 +4,7 @@
     kernels/6.12+debug/6.12.117-1-KEY   one build: vmlinux, build/, source/, manifest.json
     kernels/6.12+debug.log              what the last build printed
     kernel-work/6.12+debug              source and objects while it is built; of a user's own tree
-                                        the objects stay, for the next edit
+                                        they stay, for the next edit
     ccache/                             ccache's own
 
 A build never changes once it is there. It is taken as long as the options and the compiler are the
@@ -32,8 +32,6 @@ from harness.kernelbuild import (
     KernelBuildError,
     Recipe,
     check_tools,
-    check_tree,
-    fingerprint,
     host_compiler,
     too_old,
 )
@@ -41,6 +39,7 @@ from harness.kernelname import is_local
 from harness.kernelpack import pack
 from harness.kernelsource import SourcePackage, source_package
 from harness.matrix import Matrix
+from harness.owntree import OwnTree, tree_version
 from harness.progress import Phase, Progress
 from harness.run import Spawner
 
@@ -103,7 +102,7 @@ class OwnKernels:
         job = self._job(base, profile)
         compiler = job.compiler or host_compiler(self.spawner)
         if job.tree is not None:
-            return f"{job.folder.name}-{job.entry(check_tree(job.tree), compiler).name}"
+            return f"{job.folder.name}-{job.entry(tree_version(job.tree.path), compiler).name}"
         with (
             self.progress.phase("key") as phase,
             source_package(
@@ -148,10 +147,9 @@ class OwnKernels:
                 folder=self._kernels / name,
                 work=self.cache / "kernel-work" / name,
             )
-        tree = Path(base).expanduser().resolve()
-        check_tree(tree)
-        where = hashlib.sha256(str(tree).encode()).hexdigest()[:8]
-        name = f"{re.sub('[^A-Za-z0-9._-]', '-', tree.name)}-{where}+{profile}"
+        tree = OwnTree.at(Path(base).expanduser().resolve(), self.spawner)
+        where = hashlib.sha256(str(tree.path).encode()).hexdigest()[:8]
+        name = f"{re.sub('[^A-Za-z0-9._-]', '-', tree.path.name)}-{where}+{profile}"
         return _Job(
             name=f"{base}+{profile}",
             base=base,
@@ -160,7 +158,7 @@ class OwnKernels:
             folder=self._kernels / name,
             work=self.cache / "kernel-work" / name,
             tree=tree,
-            source=fingerprint(tree),
+            source=tree.fingerprint(),
         )
 
     def _build(self, job: "_Job", phase: Phase, *, newest: bool) -> Built:
@@ -197,7 +195,10 @@ class OwnKernels:
     def _make(self, job: "_Job", out: Path, phase: Phase) -> Built:
         start = time.monotonic()
         check_tools(self.spawner)
-        tree = job.tree or out.parent / "tree"
+        tree = out.parent / "tree"
+        if job.tree is not None:
+            phase.update(f"reading {job.tree.path}")
+            tree = job.tree.source(tree)
         compiler = self._compiler(job, tree)
         build = KernelBuild(
             tree=tree,
@@ -208,7 +209,7 @@ class OwnKernels:
             cache=self.cache,
         )
         build.run(self.spawner, phase)
-        entry = job.entry(check_tree(tree), compiler)
+        entry = job.entry(tree_version(tree), compiler)
         with making(entry) as temp:
             phase.update("keeping what boots and builds modules")
             pack(tree=tree, out=out, target=temp, spawner=self.spawner)
@@ -281,7 +282,7 @@ class _Job:
     compiler: Compiler | None
     folder: Path
     work: Path
-    tree: Path | None = None
+    tree: OwnTree | None = None
     source: str | None = None
     package: SourcePackage | None = None
 
@@ -308,7 +309,7 @@ class _Job:
     def workplace(self) -> Iterator[Path]:
         """Give the folder for the objects, and clean up: an own tree's stay for the next edit.
 
-        They go when the last build was cut short: an object may be half-written.
+        They go when the last build was cut short: an object, or a copied file, may be half-written.
         """
         dirty, out = self.work / _DIRTY, self.work / "out"
         if self.tree is None or dirty.exists():

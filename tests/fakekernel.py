@@ -16,6 +16,7 @@ tree := $(realpath $(dir $(lastword $(MAKEFILE_LIST))))
 O ?= .
 
 allnoconfig:
+	! [ -e $(tree)/.config ] && ! [ -e $(tree)/include/config ]
 	grep -v LOST $(KCONFIG_ALLCONFIG) >$(O)/.config
 	echo 'include $(tree)/Makefile' >$(O)/Makefile
 

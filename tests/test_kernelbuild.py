@@ -4,7 +4,6 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,9 +14,11 @@ from harness import kernelbuild
 from harness.errors import HarnessError
 from harness.kconfig import LostOptionError
 from harness.kernel import Kernel
-from harness.kernelbuild import KernelBuildError, check_tree, fingerprint
+from harness.kernelbuild import KernelBuildError
 from harness.kernelname import split_profile
+from harness.localkernel import LocalKernelError
 from harness.matrix import UnknownProfileError, UnknownSeriesError
+from harness.owntree import OwnTreeError
 from harness.progress import Phase
 from harness.run import KilledError, Leash, LeashError
 from tests.fakekernel import make_tools, make_tree, set_tool, source_tarball
@@ -181,19 +182,78 @@ def test_an_own_tree_is_built_again_after_an_edit_only(bench: Bench) -> None:
     assert (objects / "mark").exists()
 
 
+def git(tree: Path, *words: str) -> None:
+    subprocess.run(["git", "-C", tree, *words], check=True, capture_output=True)
+
+
+def build_inside(tree: Path) -> None:
+    """Leave in a tree what make leaves there; its .gitignore knows, as the kernel's does."""
+    (tree / ".gitignore").write_text(".*\n*.o\n/include/config/\n!.gitignore\n")
+    for name in (".config", "include/config/a", "mm/slub.o"):
+        (tree / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / name).touch()
+
+
+def test_a_tree_that_was_built_in_is_built_from_a_copy(bench: Bench) -> None:
+    build_inside(bench.tree)
+    git(bench.tree, "init", "--quiet")
+    git(bench.tree, "add", ".")
+    (bench.tree / "mm/new.c").touch()
+    (bench.tree / "Kbuild").unlink()
+    before = snapshot(bench.tree)
+    kernel = bench.get(bench.own)
+    assert snapshot(bench.tree) == before
+    assert (kernel.name, kernel.release) == (bench.own, "6.12.9-debug")
+    (work,) = bench.lab.cache.glob("kernel-work/linux-*")
+    copied = {str(path.relative_to(work / "tree")) for path in (work / "tree").rglob("*.[co]")}
+    assert copied == {"mm/slub.c", "mm/new.c"}
+    # Building it once more is no edit.
+    (bench.tree / "mm/slub.o").write_text("newer")
+    (bench.tree / "mm/other.o").touch()
+    assert bench.get(bench.own) == kernel
+    assert len(bench.builds) == 1
+    bench.edit("int slub = 1;\n")
+    (bench.tree / "mm/new.c").unlink()
+    (work / "out/mark").touch()
+    (work / "tree/Kconfig").write_text("of another one")
+    os.utime(work / "tree/Kconfig", ns=(0, (bench.tree / "Kconfig").stat().st_mtime_ns))
+    assert "int slub = 1;" in bench.get(bench.own).image.read_text()
+    assert len(bench.builds) == 2
+    assert (work / "out/mark").exists()
+    assert not (work / "tree/mm/new.c").exists()
+    assert (work / "tree/Kconfig").read_text() == (bench.tree / "Kconfig").read_text()
+
+
 @pytest.mark.parametrize("name", [".config", "include/config/a", "arch/x86/include/generated/a"])
-def test_a_tree_that_was_built_in_says_what_to_do(bench: Bench, name: str) -> None:
+@pytest.mark.parametrize("why", ["not a git repository", "git ignores it"])
+def test_a_tree_that_was_built_in_and_that_git_does_not_know(
+    bench: Bench, name: str, why: str
+) -> None:
     (bench.tree / name).parent.mkdir(parents=True, exist_ok=True)
     (bench.tree / name).touch()
-    with pytest.raises(KernelBuildError, match="refuses to build elsewhere") as caught:
+    if why == "git ignores it":
+        git(bench.tree.parent, "init", "--quiet")
+        (bench.tree.parent / ".gitignore").write_text("/linux/\n")
+    with pytest.raises(OwnTreeError, match=f"refuses to build elsewhere.*{why}") as caught:
         bench.get(bench.own)
-    assert "make mrproper" in str(caught.value.hint)
+    assert f"make -C {bench.tree} mrproper" in str(caught.value.hint)
     assert not bench.builds
+
+
+def test_a_tree_that_is_configured_and_not_built(bench: Bench) -> None:
+    """It is not guessed whether its own configuration is wanted or one of ours."""
+    (bench.tree / ".config").touch()
+    with pytest.raises(
+        LocalKernelError, match=r"not a built kernel tree: no Module\.symvers"
+    ) as bad:
+        bench.get(str(bench.tree))
+    assert f"make -C {bench.tree} -j" in str(bad.value.hint)
+    assert f"--kernel {bench.tree}+plain" in str(bad.value.hint)
 
 
 def test_no_kernel_tree(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(KernelBuildError, match="not a kernel's source tree"):
+    with pytest.raises(OwnTreeError, match="not a kernel's source tree"):
         bench.get(f"{tmp_path}/empty+debug")
 
 
@@ -322,36 +382,6 @@ def test_built_kernels_are_listed(bench: Bench) -> None:
     found = {one.kernel.name: one.size for one in bench.lab.store().built()}
     assert set(found) == {"6.12+debug", bench.own}
     assert min(found.values()) > 0
-
-
-def test_the_fingerprint_of_a_tree_sees_every_kind_of_edit(tmp_path: Path) -> None:
-    tree = make_tree(tmp_path / "linux")
-    seen = {fingerprint(tree)}
-
-    def changed() -> Iterator[None]:
-        (tree / "mm/slub.c").write_text("int slob;\n")
-        yield
-        os.utime(tree / "mm/slub.c", (0, 0))
-        yield
-        (tree / "new").touch()
-        yield
-        (tree / "new").rename(tree / "newer")
-        yield
-        (tree / "newer").unlink()
-        (tree / "Kbuild").unlink()
-        yield
-
-    for count, _ in enumerate(changed(), 2):
-        seen.add(fingerprint(tree))
-        assert len(seen) == count
-
-
-def test_versions_of_trees(tmp_path: Path) -> None:
-    tree = make_tree(tmp_path / "linux")
-    assert check_tree(tree) == "6.12.9"
-    text = (tree / "Makefile").read_text().replace("EXTRAVERSION =", "EXTRAVERSION = -rc3")
-    (tree / "Makefile").write_text(text)
-    assert check_tree(tree) == "6.12.9-rc3"
 
 
 def test_errors_are_of_the_harness() -> None:
