@@ -228,10 +228,12 @@ class KernelBuild:
             paths.append(path)
         merged = self.out / "merged.config"
         script = self.tree / "scripts/kconfig/merge_config.sh"
+        # That of 6.1 takes it for a file.
+        quiet = ("-Q",) if "-Q" in script.read_text() else ()
         with self._explained(spawner):
             # It makes a temporary file where it stands: not in the tree.
             spawner.run(
-                ("sh", script, "-Q", "-m", "-O", self.out, *paths),
+                ("sh", script, *quiet, "-m", "-O", self.out, *paths),
                 deadline=_CONFIG_DEADLINE,
                 cwd=self.out,
             )

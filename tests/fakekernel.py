@@ -48,8 +48,9 @@ where:
 MERGE = """\
 #!/bin/sh
 [ "$1 $2 $3" = "-Q -m -O" ] || exit 1
-out=$4
-shift 4
+shift
+out=$3
+shift 3
 cat "$@" >"$out/.config"
 """
 

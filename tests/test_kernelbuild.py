@@ -251,6 +251,13 @@ def test_a_tree_that_is_configured_and_not_built(bench: Bench) -> None:
     assert f"--kernel {bench.tree}+plain" in str(bad.value.hint)
 
 
+def test_a_tree_whose_merge_config_does_not_know_all_options(bench: Bench) -> None:
+    script = bench.tree / "scripts/kconfig/merge_config.sh"
+    text = script.read_text().replace("$1 $2 $3", "$1 $2").replace("-Q -m", "-m")
+    script.write_text(text.replace("shift\nout=$3\nshift 3\n", "out=$3\nshift 3\n"))
+    assert bench.get(bench.own).option("CONFIG_DEBUG") == "y"
+
+
 def test_no_kernel_tree(bench: Bench, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(OwnTreeError, match="not a kernel's source tree"):
