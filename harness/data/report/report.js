@@ -5,6 +5,8 @@
   if (filter) {
     const rows = [...document.querySelectorAll("tr[data-status]")];
     const words = rows.map((row) => row.textContent.toLowerCase());
+    // A head without rows would say that nothing failed.
+    const tables = new Set(rows.map((row) => row.closest(".scroll")));
     const families = [...document.querySelectorAll(".families > details")];
     const apply = () => {
       const wanted = text.value.toLowerCase().split(/\s+/);
@@ -17,8 +19,10 @@
         shown += fits;
       });
       const filtered = chosen || text.value.trim();
+      const empty = (part) => !part.querySelector("tr[data-status]:not([hidden])");
+      for (const table of tables) table.hidden = empty(table);
       for (const family of families) {
-        family.hidden = !family.querySelector("tr[data-status]:not([hidden])");
+        family.hidden = empty(family);
         family.open = Boolean(filtered) && !family.hidden;
       }
       count.value = filtered ? `${shown} of ${rows.length} tests` : "";
