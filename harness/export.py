@@ -21,7 +21,12 @@ _DATA = Path(__file__).parent / "data/export"
 _HEADERS = ("udmabuf_test.h", "sync_race.h")
 # Our ioctl, our importer, our runner.
 _OURS = ("UDMABUF_IOV_CREATE", "DMABUF_IMPORTER_ATTACH", "KSFT_WATCH")
-_OUR_HEADERS = ("<linux/udmabuf_iov.h>", '"importer_test.h"', '"memlock_test.h"')
+_OUR_HEADERS = (
+    "<linux/udmabuf_iov.h>",
+    '"importer_test.h"',
+    '"memlock_test.h"',
+    '"ram_disk.h"',
+)
 _OUR_MEMORY = (".backing = ANON,", ".backing = THP,")
 # Bugs by the numbers of our notes, which say nothing to others.
 _NUMBERS = re.compile(r"(?:\b(?:[BM]\d+|2\.4[a-i])\b(?:, )?)+(?:: )?")

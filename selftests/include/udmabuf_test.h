@@ -357,22 +357,31 @@ static inline long long count_pins(void)
 	       read_field("/proc/vmstat", "nr_foll_pin_released ");
 }
 
-/*
- * Read the frames of consecutive pages, 0 for one that is not in memory;
- * Documentation/admin-guide/mm/pagemap.rst.
- */
+/* Of an entry of pagemap: Documentation/admin-guide/mm/pagemap.rst. */
+#define PAGEMAP_PRESENT		(1ULL << 63)
+#define PAGEMAP_SWAPPED		(1ULL << 62)
+#define PAGEMAP_FRAME		((1ULL << 55) - 1)
+
+/* Read the entries of consecutive pages, 0 where they cannot be read. */
+static inline void read_pagemap(const void *address, size_t count, __u64 *entries)
+{
+	off_t offset = (uintptr_t)address / PAGE_BYTES * sizeof(*entries);
+	int fd = open("/proc/self/pagemap", O_RDONLY);
+	ssize_t bytes = count * sizeof(*entries);
+
+	if (pread(fd, entries, bytes, offset) != bytes)
+		memset(entries, 0, bytes);
+	close(fd);
+}
+
+/* Read the frames of consecutive pages, 0 for one that is not in memory. */
 static inline void page_frames(const void *address, size_t count, __u64 *frames)
 {
-	off_t offset = (uintptr_t)address / PAGE_BYTES * sizeof(*frames);
-	int fd = open("/proc/self/pagemap", O_RDONLY);
-	ssize_t bytes = count * sizeof(*frames);
 	size_t i;
 
-	if (pread(fd, frames, bytes, offset) != bytes)
-		memset(frames, 0, bytes);
-	close(fd);
+	read_pagemap(address, count, frames);
 	for (i = 0; i < count; i++)
-		frames[i] = frames[i] >> 63 ? frames[i] & ((1ULL << 55) - 1) : 0;
+		frames[i] = frames[i] & PAGEMAP_PRESENT ? frames[i] & PAGEMAP_FRAME : 0;
 }
 
 static inline __u64 page_frame(const void *address)

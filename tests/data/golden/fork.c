@@ -9,14 +9,20 @@
 
 #include "kselftest_harness.h"
 #include "udmabuf_test.h"
+#include "ram_disk.h"
 
 #ifdef UDMABUF_IOV_CREATE
 #define PAGES	4
 
 enum kind { SMALL_PAGES, TRANSPARENT_HUGE, HUGE_PAGES, PRIVATE_FILE };
 
-/* What happens to the memory between its creation and the writes. */
-enum change { NOTHING, PROTECT, PAGE_OUT };
+/* What happens to the memory between its creation and the writes; SWAPPED: before its creation. */
+enum change { NOTHING, PROTECT, PAGE_OUT, SWAPPED };
+
+static bool change_swaps(enum change change)
+{
+	return change == PAGE_OUT || change == SWAPPED;
+}
 
 FIXTURE(cow)
 {
@@ -25,6 +31,7 @@ FIXTURE(cow)
 	int sockets[2];
 	char *memory;
 	size_t bytes;
+	size_t guarded;	/* what mprotect() can change: pages of hugetlb as a whole only */
 	void *buffer;
 };
 
@@ -51,17 +58,48 @@ FIXTURE_VARIANT_ADD(cow, anon_mprotect)
 	.change = PROTECT,
 };
 
-/* Guards: reclaim that takes a pinned page */
+/*
+ * Guards: reclaim that takes a page of the buffer away from its owner, who gets
+ * a copy back
+ */
 FIXTURE_VARIANT_ADD(cow, anon_pageout)
 {
 	.kind = SMALL_PAGES,
 	.change = PAGE_OUT,
 };
 
+/*
+ * Guards: memory that is on the disk refused, or the page in the swap cache
+ * taken that the child has, too
+ */
+FIXTURE_VARIANT_ADD(cow, anon_swapped)
+{
+	.kind = SMALL_PAGES,
+	.change = SWAPPED,
+};
+
 FIXTURE_VARIANT_ADD(cow, file)
 {
 	.kind = PRIVATE_FILE,
 	.change = NOTHING,
+};
+
+FIXTURE_VARIANT_ADD(cow, file_mprotect)
+{
+	.kind = PRIVATE_FILE,
+	.change = PROTECT,
+};
+
+FIXTURE_VARIANT_ADD(cow, file_pageout)
+{
+	.kind = PRIVATE_FILE,
+	.change = PAGE_OUT,
+};
+
+FIXTURE_VARIANT_ADD(cow, file_swapped)
+{
+	.kind = PRIVATE_FILE,
+	.change = SWAPPED,
 };
 
 FIXTURE_VARIANT_ADD(cow, thp)
@@ -76,11 +114,49 @@ FIXTURE_VARIANT_ADD(cow, thp_mprotect)
 	.change = PROTECT,
 };
 
+/* Guards: reclaim that splits a huge page of the buffer and takes its parts */
+FIXTURE_VARIANT_ADD(cow, thp_pageout)
+{
+	.kind = TRANSPARENT_HUGE,
+	.change = PAGE_OUT,
+};
+
+FIXTURE_VARIANT_ADD(cow, thp_swapped)
+{
+	.kind = TRANSPARENT_HUGE,
+	.change = SWAPPED,
+};
+
 FIXTURE_VARIANT_ADD(cow, hugetlb)
 {
 	.kind = HUGE_PAGES,
 	.change = NOTHING,
 };
+
+FIXTURE_VARIANT_ADD(cow, hugetlb_mprotect)
+{
+	.kind = HUGE_PAGES,
+	.change = PROTECT,
+};
+
+/*
+ * Have the kernel take the memory away, and find it gone, or there as it is @pinned. What it does to
+ * a page that nobody holds tells whether it takes any.
+ */
+static void page_out(struct __test_metadata *_metadata, void *memory, bool pinned)
+{
+	char *control = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE,
+			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ASSERT_NE(MAP_FAILED, control);
+	fill_page(control, SEED_SOURCE, 0);
+	ASSERT_EQ(0, madvise(control, PAGE_BYTES, MADV_PAGEOUT));
+	ASSERT_EQ(0, madvise(memory, PAGES * PAGE_BYTES, MADV_PAGEOUT));
+	ASSERT_EQ(1, count_swapped(control, 1));
+	EXPECT_EQ(pinned ? 0 : PAGES, count_swapped(memory, PAGES));
+	EXPECT_TRUE(check_page(_metadata, control, SEED_SOURCE, 0));
+	munmap(control, PAGE_BYTES);
+}
 
 FIXTURE_SETUP(cow)
 {
@@ -112,6 +188,7 @@ FIXTURE_SETUP(cow)
 	self->memory = mmap(NULL, room, PROT_READ | PROT_WRITE, flags, fd, 0);
 	ASSERT_NE(MAP_FAILED, self->memory);
 	self->bytes = PAGES * PAGE_BYTES;
+	self->guarded = variant->kind == HUGE_PAGES ? HUGE_PAGE_BYTES : self->bytes;
 	if (variant->kind == TRANSPARENT_HUGE) {
 		uintptr_t next = (uintptr_t)self->memory + HUGE_PAGE_BYTES - 1;
 
@@ -121,19 +198,26 @@ FIXTURE_SETUP(cow)
 		if (!is_huge(self->memory))
 			SKIP(return, "no transparent huge page to be had");
 	}
-	fill_pages(self->memory, SEED_SOURCE, PAGES);
 	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, self->sockets));
 	self->device = open_device(_metadata);
 	baseline_take(&self->before);
+	if (change_swaps(variant->change) && !start_swap(_metadata))
+		return;
+	fill_pages(self->memory, SEED_SOURCE, PAGES);
 }
 
 FIXTURE_TEARDOWN(cow)
 {
 	munmap(self->buffer, self->bytes);
+	if (change_swaps(variant->change))
+		stop_swap(_metadata);
 	EXPECT_TRUE(check_baseline(_metadata, &self->before));
 }
 
-/* Make a buffer of the memory and map it; the mapping is all that is left of it. */
+/*
+ * Make a buffer of the memory and map it; the mapping is all that is left of it. What was in the
+ * memory is in the buffer, wherever the memory was.
+ */
 static void export_memory(struct __test_metadata *_metadata, FIXTURE_DATA(cow) *self)
 {
 	static const struct layout layout = { .nr_runs = 1, .runs = { { 0, PAGES } } };
@@ -142,6 +226,15 @@ static void export_memory(struct __test_metadata *_metadata, FIXTURE_DATA(cow) *
 	ASSERT_LE(0, dmabuf);
 	ASSERT_EQ(0, map_shared(dmabuf, self->bytes, &self->buffer));
 	close(dmabuf);
+	EXPECT_EQ(0, check_pages(_metadata, self->buffer, SEED_SOURCE, PAGES));
+}
+
+/* The first thing of each test. In the set-up nothing would end the swapping if this failed. */
+static void prepare_memory(struct __test_metadata *_metadata, FIXTURE_DATA(cow) *self,
+			   enum change change)
+{
+	if (change == SWAPPED)
+		page_out(_metadata, self->memory, false);
 }
 
 static void change_memory(struct __test_metadata *_metadata, FIXTURE_DATA(cow) *self,
@@ -149,13 +242,14 @@ static void change_memory(struct __test_metadata *_metadata, FIXTURE_DATA(cow) *
 {
 	switch (change) {
 	case NOTHING:
+	case SWAPPED:
 		break;
 	case PROTECT:
-		ASSERT_EQ(0, mprotect(self->memory, self->bytes, PROT_READ));
-		ASSERT_EQ(0, mprotect(self->memory, self->bytes, PROT_READ | PROT_WRITE));
+		ASSERT_EQ(0, mprotect(self->memory, self->guarded, PROT_READ));
+		ASSERT_EQ(0, mprotect(self->memory, self->guarded, PROT_READ | PROT_WRITE));
 		break;
 	case PAGE_OUT:
-		ASSERT_EQ(0, madvise(self->memory, self->bytes, MADV_PAGEOUT));
+		page_out(_metadata, self->memory, true);
 		break;
 	}
 }
@@ -201,6 +295,7 @@ TEST_F(cow, parent_writes_first)
 
 	if (variant->change == PROTECT && kernel_before(5, 19))
 		SKIP(return, "mprotect() after fork() copies pinned pages before 5.19");
+	prepare_memory(_metadata, self, variant->change);
 	export_memory(_metadata, self);
 	child = fork_writer(_metadata, self, SEED_SOURCE);
 	change_memory(_metadata, self, variant->change);
@@ -219,6 +314,7 @@ TEST_F(cow, child_writes_first)
 
 	if (variant->change == PROTECT && kernel_before(5, 19))
 		SKIP(return, "mprotect() after fork() copies pinned pages before 5.19");
+	prepare_memory(_metadata, self, variant->change);
 	export_memory(_metadata, self);
 	child = fork_writer(_metadata, self, SEED_SOURCE);
 	change_memory(_metadata, self, variant->change);
@@ -234,6 +330,7 @@ TEST_F(cow, buffer_writes)
 {
 	pid_t child;
 
+	prepare_memory(_metadata, self, variant->change);
 	export_memory(_metadata, self);
 	child = fork_writer(_metadata, self, SEED_SOURCE);
 	change_memory(_metadata, self, variant->change);
@@ -250,10 +347,14 @@ TEST_F(cow, buffer_writes)
  */
 TEST_F(cow, forked_before)
 {
-	pid_t child = fork_writer(_metadata, self, SEED_SOURCE);
+	pid_t child;
 
-	change_memory(_metadata, self, variant->change);
+	if (variant->change == PROTECT && kernel_before(5, 19))
+		SKIP(return, "mprotect() after fork() copies pinned pages before 5.19");
+	prepare_memory(_metadata, self, variant->change);
+	child = fork_writer(_metadata, self, SEED_SOURCE);
 	export_memory(_metadata, self);
+	change_memory(_metadata, self, variant->change);
 	fill_pages(self->memory, SEED_BUFFER, PAGES);
 	EXPECT_EQ(0, check_pages(_metadata, self->buffer, SEED_BUFFER, PAGES));
 	let_child_write(_metadata, self);
