@@ -268,9 +268,25 @@ static int pin_memfd(struct uiov_buf *buf, struct file *file, enum memory_kind k
  * before allocation") and that still has its last owner's data. Have
  * fallocate() fill it.
  */
-static bool has_holes(struct inode *inode, enum memory_kind kind)
+static bool has_holes(struct file *file, enum memory_kind kind, loff_t start, u64 size)
 {
-	return kind == MEMORY_HUGETLB && (loff_t)inode->i_blocks << 9 < i_size_read(inode);
+	struct inode *inode = file_inode(file);
+	loff_t end = start + size;
+	unsigned long huge;
+
+	if (kind != MEMORY_HUGETLB || (loff_t)inode->i_blocks << 9 >= i_size_read(inode))
+		return false;
+
+	huge = huge_page_size(hstate_file(file));
+	for (start = round_down(start, huge); start < end; start += huge) {
+		struct folio *folio = filemap_get_folio(file->f_mapping, start >> PAGE_SHIFT);
+
+		if (IS_ERR(folio))
+			return true;
+		folio_put(folio);
+	}
+
+	return false;
 }
 
 #else /* !HAVE_MEMFD_PIN_FOLIOS */
@@ -281,7 +297,7 @@ static bool has_holes(struct inode *inode, enum memory_kind kind)
  * where they are. Holes in a hugetlb file cannot be filled from here either:
  * pin_hugetlb_page() tells when it meets one.
  */
-static bool has_holes(struct inode *inode, enum memory_kind kind)
+static bool has_holes(struct file *file, enum memory_kind kind, loff_t start, u64 size)
 {
 	return false;
 }
@@ -362,7 +378,7 @@ static int populate_memfd(struct file *file, loff_t start, loff_t size)
  * at all while the buffer lives.
  */
 static int pin_memfd_locked(struct uiov_buf *buf, struct file *file, enum memory_kind kind,
-			    u64 offset, u64 size, bool filled)
+			    u64 offset, u64 size)
 {
 	struct inode *inode = file_inode(file);
 	int err;
@@ -373,7 +389,7 @@ static int pin_memfd_locked(struct uiov_buf *buf, struct file *file, enum memory
 	err = check_seals(inode, kind);
 	if (!err && offset + size > i_size_read(inode))
 		err = -EINVAL;
-	if (!err && !filled && has_holes(inode, kind))
+	if (!err && has_holes(file, kind, offset, size))
 		err = -EAGAIN;
 	if (!err)
 		err = pin_memfd(buf, file, kind, offset, size >> PAGE_SHIFT);
@@ -394,14 +410,14 @@ static int pin_memfd_file(struct uiov_buf *buf, struct file *file, u64 offset, u
 	if ((file->f_mode & rw) != rw)
 		return -EACCES;
 
-	err = pin_memfd_locked(buf, file, kind, offset, size, false);
+	err = pin_memfd_locked(buf, file, kind, offset, size);
 	while (err == -EAGAIN && !fatal_signal_pending(current)) {
 		u64 done = (u64)(buf->nr_pinned - pinned) << PAGE_SHIFT;
 
 		/* Holes in a hugetlb file, perhaps punched while we fill them. */
 		err = populate_memfd(file, offset + done, size - done);
 		if (!err)
-			err = pin_memfd_locked(buf, file, kind, offset + done, size - done, true);
+			err = pin_memfd_locked(buf, file, kind, offset + done, size - done);
 	}
 
 	/* No free huge page, or no page that may be committed. */
