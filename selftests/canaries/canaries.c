@@ -161,6 +161,11 @@ TEST_F_TIMEOUT(canary, flood, PATIENCE)
 	ASSERT_EQ(0, write_file(DOOR, "flood"));
 }
 
+TEST_F(canary, out_of_memory)
+{
+	ASSERT_EQ(0, write_file(DOOR, "out-of-memory"));
+}
+
 TEST_F(canary, reboot)
 {
 	ASSERT_EQ(0, write_file(DOOR, "reboot"));

@@ -233,6 +233,22 @@ static noinline void canary_flood(unsigned int seconds)
 		pr_info("line %d of a flood that tells nothing\n", line);
 }
 
+/* No task's memory, so that all are killed in vain; given back when our own has been. */
+static noinline void canary_out_of_memory(unsigned int seconds)
+{
+	void **last = NULL, **block;
+
+	while ((block = (void *)__get_free_pages(GFP_KERNEL, PAGE_ALLOC_COSTLY_ORDER))) {
+		*block = last;
+		last = block;
+	}
+	while (last) {
+		block = last;
+		last = *block;
+		free_pages((unsigned long)block, PAGE_ALLOC_COSTLY_ORDER);
+	}
+}
+
 static noinline void canary_reboot(unsigned int seconds)
 {
 	emergency_restart();
@@ -257,6 +273,7 @@ static const struct canary canaries[] = {
 	{ "rcu-usage", canary_rcu_usage },
 	{ "race", canary_race },
 	{ "flood", canary_flood },
+	{ "out-of-memory", canary_out_of_memory },
 	{ "reboot", canary_reboot },
 };
 
