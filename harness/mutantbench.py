@@ -28,7 +28,7 @@ from harness.mutantstate import Kept, State, make_key
 from harness.mutation import Mutation, MutationError, build, hash_sources, write_sources
 from harness.objcode import fingerprint
 from harness.place import Place
-from harness.results import RunResult, Status
+from harness.results import RunResult, Status, VmEnd, VmExit
 from harness.run import Leash, LeashError
 from harness.rundir import rejudge
 from harness.runner import Ingredients, Options
@@ -212,16 +212,26 @@ class Bench:
         leash = Leash(place.spawner.leash)
         spawner = replace(place.spawner, leash=leash)
         place = replace(place, runs=self._folder(place, name), spawner=spawner)
+        options = Options(jobs=1, more=_MORE)
         red = threading.Event()
 
-        def stop(line: bytes) -> None:
-            if not self.all_tests and _is_red(line):
+        def stop() -> None:
+            if not self.all_tests:
                 red.set()
                 leash.pull()
 
+        def hear(line: bytes) -> None:
+            if _is_red(line):
+                stop()
+
+        def ended(end: VmEnd) -> None:
+            # A loop in the kernel would keep the other VMs as long as this one, each in its turn.
+            if end.exit is VmExit.PANIC or (end.exit is VmExit.SILENT and end.answered):
+                stop()
+
         with self.vms:
             try:
-                folder = runner.trial(place, ready, Options(jobs=1, more=_MORE), on_line=stop)
+                folder = runner.trial(place, ready, options, on_line=hear, on_end=ended)
             except LeashError:
                 if not red.is_set():
                     raise

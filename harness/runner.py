@@ -32,7 +32,7 @@ from harness.matrix import Matrix, load_matrix
 from harness.place import Place
 from harness.preflight import preflight, qemu_version
 from harness.probe import choose_accelerator
-from harness.results import RunResult
+from harness.results import RunResult, VmEnd
 from harness.run import Leash, Spawner
 from harness.rundir import MODULES, Decode, keep_modules, kept_kernel, make_run, new_run, rejudge
 from harness.selection import check_patterns, select
@@ -214,6 +214,7 @@ def trial(
     *,
     folder: Path | None = None,
     on_line: Callable[[bytes], None] = lambda line: None,
+    on_end: Callable[[VmEnd], None] = lambda end: None,
 ) -> Path:
     """Run the tests that are asked for in VMs.
 
@@ -223,6 +224,7 @@ def trial(
         options: how.
         folder: takes the run, and is made; None for a new one among the runs.
         on_line: called with each line of every results channel.
+        on_end: called with each VM's end.
 
     Returns:
         The run's folder, not judged yet (:func:`harness.rundir.rejudge`).
@@ -261,6 +263,7 @@ def trial(
             leash=leash,
             kernel_loads=partial(kernel_loads, ready.kernel, cache=place.cache),
             on_line=hear,
+            on_end=on_end,
             most=options.more,
             seed=options.seed,
         )

@@ -60,6 +60,7 @@ class Session:
         leash: holds what ``boot`` starts; pulled when this thread is interrupted.
         kernel_loads: finds what suites want of the guest's own kernel.
         on_line: called with each line of every results channel.
+        on_end: called with each VM's end, once it is written down.
         most: VMs that the run may take beyond one a lane.
         seed: what random choices of the tests start from; None leaves it to them.
     """
@@ -75,6 +76,7 @@ class Session:
         leash: Leash,
         kernel_loads: Callable[[Sequence[str]], tuple[Load, ...]] = lambda wanted: (),
         on_line: Callable[[bytes], None] = lambda line: None,
+        on_end: Callable[[VmEnd], None] = lambda end: None,
         most: int = MORE,
         seed: int | None = None,
     ) -> None:
@@ -86,6 +88,7 @@ class Session:
         self._boot = boot
         self._leash = leash
         self._on_line = on_line
+        self._on_end = on_end
         self._left = most
         self._seed = seed
         self._lock = threading.Lock()
@@ -171,6 +174,7 @@ class Session:
         folder.mkdir()
         outcome = self._boot(config, plan, folder, turn, self._on_line)
         self._record(number, replace(run, argv=outcome.argv, end=outcome.end, notes=outcome.notes))
+        self._on_end(outcome.end)
         try:
             told = transcript.parse((folder / RESULTS).read_bytes(), run.nonce)
         except OSError as error:

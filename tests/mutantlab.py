@@ -40,6 +40,8 @@ class Lab:
     after: Callable[[str, Path], None] = lambda word, folder: None
     built: list[str] = field(default_factory=list)
     results: list[bytes] = field(default_factory=list)
+    ends: list[VmEnd] = field(default_factory=list)
+    ended: list[tuple[str, VmEnd]] = field(default_factory=list)
     heard: list[tuple[str, bytes]] = field(default_factory=list)
 
     def mutant(
@@ -67,6 +69,7 @@ class Lab:
         options: Options,
         *,
         on_line: Callable[[bytes], None] = lambda line: None,
+        on_end: Callable[[VmEnd], None] = lambda end: None,
     ) -> Path:
         word = ready.driver.ko.stem
         ids = ready.selftests.full_ids
@@ -77,6 +80,10 @@ class Lab:
             if not leash.pulled:
                 self.heard.append((word, line))
                 on_line(line)
+        for end in self.ends:
+            if not leash.pulled:
+                self.ended.append((word, end))
+                on_end(end)
         self.during(word, place)
         if word in self.errors:
             raise self.errors[word]

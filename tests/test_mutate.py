@@ -14,7 +14,7 @@ from harness.mutantstate import Kept, State
 from harness.mutate import Choice
 from harness.mutation import Mutation
 from harness.place import Place
-from harness.results import Status
+from harness.results import Status, VmEnd, VmExit
 from harness.run import LeashError
 from tests.mutantlab import Lab, make_lab
 
@@ -332,12 +332,31 @@ def test_the_first_red_test_ends_the_vms(lab: Lab, ready: bool) -> None:
     assert [line for word, line in lab.heard if word == "one"] == lab.results[:4]
 
 
+@pytest.mark.parametrize(
+    ("last", "stops"),
+    [
+        (VmEnd(exit=VmExit.PANIC, detail="Out of memory"), True),
+        (VmEnd(exit=VmExit.SILENT, answered=True), True),
+        (VmEnd(exit=VmExit.SILENT, answered=False), False),
+        (VmEnd(exit=VmExit.LOST), False),
+    ],
+)
+def test_a_kernel_that_dies_or_hangs_ends_the_other_vms(lab: Lab, last: VmEnd, stops: bool) -> None:
+    lab.mutant("one")
+    lab.says["one"] = {"mmap:map.content": Status.TIMEOUT}
+    lab.ends = [VmEnd(exit=VmExit.CLEAN), last, VmEnd(exit=VmExit.CLEAN)]
+    assert lab.mutate() == 0
+    assert [end for word, end in lab.ended if word == "one"] == lab.ends[: 2 if stops else 3]
+
+
 def test_all_tests_run_to_the_end(lab: Lab) -> None:
     lab.mutant("one")
     lab.says["one"] = {"mmap:map.content": Status.FAIL}
     lab.results = [b"not ok 1 a", b"ok 2 b"]
+    lab.ends = [VmEnd(exit=VmExit.PANIC), VmEnd(exit=VmExit.CLEAN)]
     assert lab.mutate(all_tests=True) == 0
     assert [line for word, line in lab.heard if word == "one"] == lab.results * 2
+    assert [end for word, end in lab.ended if word == "one"] == lab.ends * 2
 
 
 def test_a_lost_vm_has_a_second_chance(lab: Lab) -> None:

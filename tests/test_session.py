@@ -79,7 +79,13 @@ class Guest:
 
 
 def session(
-    folder: Path, guest: Guest, expected: tuple[str, ...], leash: Leash | None = None, more: int = 9
+    folder: Path,
+    guest: Guest,
+    expected: tuple[str, ...],
+    leash: Leash | None = None,
+    more: int = 9,
+    *,
+    on_end: Callable[[VmEnd], None] = lambda end: None,
 ) -> Session:
     return Session(
         folder,
@@ -93,6 +99,7 @@ def session(
         loads=(),
         boot=guest,
         leash=leash or Leash(),
+        on_end=on_end,
         most=more,
     )
 
@@ -116,6 +123,21 @@ def test_one_vm_for_a_driver_that_works(tmp_path: Path) -> None:
     assert guest.ran == [ALL]
     assert found == dict.fromkeys(ALL, Status.PASS)
     assert guest.machines == [(("own",), 1)]
+
+
+def test_each_vms_end_is_told_and_may_be_the_last(tmp_path: Path) -> None:
+    guest = Guest(tmp_path, {A.full_ids[0]: "die"})
+    leash, ends = Leash(), []
+
+    def ended(end: VmEnd) -> None:
+        assert end in [run.end for run in load_manifest(tmp_path).vms]
+        ends.append(end.exit)
+        if end.exit is VmExit.LOST:
+            leash.pull()
+
+    lanes = [Lane(cmdline=(), suites=(B,)), Lane(cmdline=(), suites=(A,))]
+    session(tmp_path, guest, (*B.full_ids, *A.full_ids), leash, on_end=ended).run(lanes, jobs=1)
+    assert ends == [VmExit.CLEAN, VmExit.LOST], "none for what is left of the second"
 
 
 @pytest.mark.parametrize(
