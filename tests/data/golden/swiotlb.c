@@ -14,6 +14,8 @@
 
 #define SLOTS_USED	"/sys/kernel/debug/swiotlb/io_tlb_used"
 #define SLOT_BYTES	2048
+/* A begin, an end, and one that comes at a wrong time: what they do depends on no more. */
+#define CALLS_IN_ORDER	3
 
 FIXTURE(bounce)
 {
@@ -373,6 +375,190 @@ TEST_F(bounce, session_closed)
 	in->importer = -1;
 	check_source(_metadata, in);
 	EXPECT_EQ(self->slots, read_number(SLOTS_USED));
+}
+
+struct sync_call {
+	const char *name;
+	__u64 flags;
+};
+
+static const struct sync_call sync_calls[] = {
+	{ "start_read", DMA_BUF_SYNC_START | DMA_BUF_SYNC_READ },
+	{ "start_write", DMA_BUF_SYNC_START | DMA_BUF_SYNC_WRITE },
+	{ "start_both", DMA_BUF_SYNC_START | DMA_BUF_SYNC_RW },
+	{ "end_read", DMA_BUF_SYNC_END | DMA_BUF_SYNC_READ },
+	{ "end_write", DMA_BUF_SYNC_END | DMA_BUF_SYNC_WRITE },
+	{ "end_both", DMA_BUF_SYNC_END | DMA_BUF_SYNC_RW },
+};
+
+/* Orders have numbers. Put the calls of this one in @order. Return: false if there are no more. */
+static bool order_calls(size_t number, const struct sync_call *order[CALLS_IN_ORDER])
+{
+	size_t i;
+
+	for (i = 0; i < CALLS_IN_ORDER; i++) {
+		order[i] = &sync_calls[number % ARRAY_SIZE(sync_calls)];
+		number /= ARRAY_SIZE(sync_calls);
+	}
+	return !number;
+}
+
+static bool is_end(const struct sync_call *call)
+{
+	return call->flags & DMA_BUF_SYNC_END;
+}
+
+/* Return: whether the call worked, or was refused, as it must: no end before a begin. */
+static bool call_in_order(struct __test_metadata *_metadata, int dmabuf,
+			  const struct sync_call *const order[CALLS_IN_ORDER], size_t nth)
+{
+	int got = sync_buffer(dmabuf, order[nth]->flags), expected = -EINVAL;
+	size_t i;
+
+	for (i = 0; i <= nth; i++)
+		if (!is_end(order[i]))
+			expected = 0;
+	if (got == expected)
+		return true;
+	TH_LOG("call %zu returned %d, not %d", nth + 1, got, expected);
+	return false;
+}
+
+static void log_order(struct __test_metadata *_metadata,
+		      const struct sync_call *const order[CALLS_IN_ORDER])
+{
+	TH_LOG("in the order %s, %s, %s", order[0]->name, order[1]->name, order[2]->name);
+}
+
+FIXTURE(order)
+{
+	struct imported imported;
+	int device;
+};
+
+/*
+ * How a device has the buffer mapped while calls come in every order of three.
+ */
+FIXTURE_VARIANT(order)
+{
+	int direction;
+};
+
+FIXTURE_VARIANT_ADD(order, both)
+{
+	.direction = DMABUF_IMPORTER_BIDIRECTIONAL,
+};
+
+FIXTURE_VARIANT_ADD(order, to_device)
+{
+	.direction = DMABUF_IMPORTER_TO_DEVICE,
+};
+
+FIXTURE_VARIANT_ADD(order, from_device)
+{
+	.direction = DMABUF_IMPORTER_FROM_DEVICE,
+};
+
+FIXTURE_SETUP(order)
+{
+	static const struct layout layout = {
+		.backing = SHMEM, .pages = 3, .nr_runs = 2, .runs = { { 2, 1 }, { 0, 1 } },
+	};
+	struct imported *in = &self->imported;
+
+	if (access(SLOTS_USED, F_OK))
+		SKIP(return, "no %s: kernel without swiotlb or debugfs", SLOTS_USED);
+	if (!import_layout(_metadata, in, &layout))
+		return;
+	/* Each order has a buffer of its own, in which nothing was begun. */
+	close(in->dmabuf);
+	self->device = open_device(_metadata);
+}
+
+FIXTURE_TEARDOWN(order)
+{
+	struct imported *in = &self->imported;
+
+	close(self->device);
+	close(in->importer);
+	EXPECT_TRUE(check_baseline(_metadata, &in->before));
+}
+
+/* What processor and device have in the same place: they have a copy each. */
+struct sides {
+	__u64 cpu;
+	__u64 device;
+};
+
+/* Change what both see as a call must that is taken. */
+static void share(struct sides *sides, unsigned int direction, const struct sync_call *call)
+{
+	bool changed = call->flags & DMA_BUF_SYNC_WRITE;
+
+	if (!is_end(call) && direction != DMABUF_IMPORTER_TO_DEVICE)
+		sides->cpu = sides->device;
+	/* What was read only, a device may have changed meanwhile that writes, too. */
+	if (is_end(call) && (direction == DMABUF_IMPORTER_TO_DEVICE ||
+			     (direction == DMABUF_IMPORTER_BIDIRECTIONAL && changed)))
+		sides->device = sides->cpu;
+}
+
+/* Return: whether both see what they must after each call. */
+static bool sides_agree(struct __test_metadata *_metadata, const struct imported *in, int handle,
+			unsigned int direction, const struct sync_call *const order[])
+{
+	volatile __u64 *word = (__u64 *)in->source.map;
+	size_t offset = PAGE_BYTES, i;
+	struct sides want, got;
+	bool begun = false;
+
+	for (i = 0; i < CALLS_IN_ORDER; i++) {
+		want.cpu = pattern_word(SEED_SOURCE, 0, i);
+		want.device = pattern_word(SEED_BUFFER, 0, i);
+		*word = want.cpu;
+		if (copy_data(in->importer, DMABUF_IMPORTER_WRITE, handle, offset, &want.device,
+			      sizeof(want.device)) ||
+		    !call_in_order(_metadata, in->dmabuf, order, i))
+			return false;
+		begun |= !is_end(order[i]);
+		if (begun)
+			share(&want, direction, order[i]);
+		got.cpu = *word;
+		if (copy_data(in->importer, DMABUF_IMPORTER_READ, handle, offset, &got.device,
+			      sizeof(got.device)))
+			return false;
+		if (got.cpu == want.cpu && got.device == want.device)
+			continue;
+		TH_LOG("after call %zu the processor has %#llx, not %#llx; the device %#llx, not %#llx",
+		       i + 1, got.cpu, want.cpu, got.device, want.device);
+		return false;
+	}
+	return true;
+}
+
+/*
+ * Guards: an order after which one side has not what the other gave it, or has
+ * what it did not give
+ */
+TEST_F(order, every)
+{
+	const struct sync_call *order[CALLS_IN_ORDER];
+	struct imported *in = &self->imported;
+	size_t number;
+	int handle;
+
+	for (number = 0; order_calls(number, order); number++) {
+		in->dmabuf = export_source(self->device, &in->source);
+		ASSERT_LE(0, in->dmabuf);
+		handle = attach_and_map(_metadata, in, DMABUF_IMPORTER_DEV_DEFAULT,
+					variant->direction);
+		ASSERT_TRUE(sides_agree(_metadata, in, handle, variant->direction, order)) {
+			log_order(_metadata, order);
+		}
+		ASSERT_EQ(0, detach_all(in->importer));
+		close(in->dmabuf);
+	}
+	EXPECT_EQ(6 * 6 * 6, number);
 }
 
 FIXTURE(threads)
