@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.errors import HarnessError
-from harness.kmod import ModuleBuild
+from harness.kmod import ModuleBuild, read_sources
 from harness.mutant import Mutant, parse
 from harness.mutation import (
     MutationError,
@@ -22,6 +22,7 @@ from harness.mutation import (
 from harness.objcode import fingerprint
 from harness.run import Spawner
 
+ROOT = Path(__file__).parents[1]
 LINES = [f"line {number}\n" for number in range(1, 21)]
 SOURCES = {"pin.c": "".join(LINES).encode(), "include/uapi/x.h": b"x\n", "README.md": b"read\n"}
 HEADER = "SPDX-License-Identifier: GPL-2.0\nBug: own\nWrong: it\nExpect: a:b\n\n"
@@ -60,6 +61,12 @@ def test_lines_may_have_moved_but_not_changed(tmp_path: Path) -> None:
     with pytest.raises(MutationError, match=r"one\.patch: does not apply to the driver as it is"):
         apply(mutant(tmp_path), other, scratch=tmp_path / "work", spawner=SPAWNER)
     assert not (tmp_path / "work").exists()
+
+
+def test_each_of_ours_applies_to_the_driver_as_it_is(tmp_path: Path) -> None:
+    sources = read_sources(ROOT / "module")
+    for path in (ROOT / "selftests/mutants").glob("*.patch"):
+        apply(parse(path, path.read_text()), sources, scratch=tmp_path / "work", spawner=SPAWNER)
 
 
 def test_in_a_repository_nothing_is_left_out(tmp_path: Path) -> None:
