@@ -11,7 +11,9 @@
 #define RAM_DISK		"/dev/ram0"
 
 /* Swap that a test left behind, because it was killed: later ones would find their memory gone. */
+#ifdef KSFT_WATCH
 KSFT_WATCH(swap, "KiB of swap", .path = "/proc/meminfo", .key = "SwapTotal:", .keep = true)
+#endif
 
 /* Return: the disk, or -1 after marking the test as skipped where there is none. */
 static inline int open_ram_disk(struct __test_metadata *_metadata, int flags)
