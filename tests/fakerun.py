@@ -39,11 +39,7 @@ DEADLINES = PATIENT if "FAKE_PATIENT" in os.environ else SHORT
 
 def ingredients(folder: Path, scenario: str | None = None) -> runner.Ingredients:
     """A kernel and builds that only the fake vng can boot; it replays this scenario, or any."""
-    config = folder / "config"
-    config.write_text("CONFIG_UDMABUF=y\n")
-    ko = folder / "udmabuf_iov.ko"
-    ko.write_bytes(b"not really a module")
-    kernel = fake_kernel(config=config)
+    kernel = fake_kernel(config=DATA / "fakekernel/config")
     if scenario is not None:
         kernel = replace(kernel, name=scenario, image=Path(f"/boot/vmlinux-{scenario}"))
     ids = ("global.one", "global.two", *(f"global.t{at}" for at in range(2, TESTS)))
@@ -61,7 +57,7 @@ def ingredients(folder: Path, scenario: str | None = None) -> runner.Ingredients
     return runner.Ingredients(
         kernel=kernel,
         driver=ModuleBuild(
-            ko=ko,
+            ko=DATA / "fakekernel/udmabuf_iov.ko",
             vermagic=kernel.release,
             compiler="gcc-12",
             cached=True,
