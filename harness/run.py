@@ -61,8 +61,11 @@ class CommandError(HarnessError):
     """A command failed; ``completed`` has its output."""
 
     def __init__(self, completed: Completed, *, hint: str | None = None) -> None:
-        tail = [line for line in completed.output.splitlines() if line.strip()][-1:]
-        super().__init__(": ".join([completed.describe(), *tail]), hint=hint)
+        lines = [line for line in completed.output.splitlines() if line.strip()]
+        # A compiler's first error says more than its last words, which count them.
+        errors = [line for line in lines if " error: " in line]
+        cause = errors[:1] or lines[-1:]
+        super().__init__(": ".join([completed.describe(), *cause]), hint=hint)
         self.completed = completed
 
 

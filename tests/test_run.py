@@ -42,6 +42,12 @@ def test_failure_names_command_and_last_line() -> None:
     assert caught.value.completed.status == 4
 
 
+def test_a_compilers_failure_names_its_first_error(tmp_path: Path) -> None:
+    (tmp_path / "x.c").write_text("int x = y;\nint z = w;\n")
+    with pytest.raises(CommandError, match=r"exit status 1: x\.c:1:9: error: .y. undeclared"):
+        SPAWNER.run(["gcc", "-Werror", "-c", "x.c"], deadline=60, cwd=tmp_path)
+
+
 def test_death_by_signal() -> None:
     with pytest.raises(CommandError, match="killed by SIGSEGV"):
         SPAWNER.run(["sh", "-c", "kill -SEGV $$"], deadline=10)
