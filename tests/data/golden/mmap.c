@@ -8,6 +8,7 @@
 
 #include "kselftest_harness.h"
 #include "udmabuf_test.h"
+#include "ram_disk.h"
 
 FIXTURE(map)
 {
@@ -303,7 +304,7 @@ TEST_F(map, partial_munmap)
  */
 TEST_F(map, gup)
 {
-	char byte;
+	char byte = 0;
 	struct iovec local = { .iov_base = &byte, .iov_len = 1 }, remote = { .iov_len = 1 };
 	void *map;
 
@@ -311,6 +312,8 @@ TEST_F(map, gup)
 	ASSERT_EQ(0, touch(map));
 	remote.iov_base = map;
 	EXPECT_EQ(-1, process_vm_readv(getpid(), &local, 1, &remote, 1, 0));
+	EXPECT_EQ(EFAULT, errno);
+	EXPECT_EQ(-1, process_vm_writev(getpid(), &local, 1, &remote, 1, 0));
 	EXPECT_EQ(EFAULT, errno);
 	munmap(map, self->bytes);
 }
@@ -702,7 +705,7 @@ TEST_F(large, forked)
 	EXPECT_TRUE(page_is_stamped(self->map + last, SEED_CHILD, 1));
 }
 
-/* What O_DIRECT does with its memory, without a disk: the pages would go into a pipe. */
+/* As O_DIRECT takes its memory, where there is no disk either: the pages would go into a pipe. */
 /*
  * Guards: B05: page table entries that are not special, so that direct I/O
  * takes references on the pages
@@ -718,6 +721,25 @@ TEST_F(large, fast_gup)
 	EXPECT_EQ(EFAULT, errno);
 	close(pipes[0]);
 	close(pipes[1]);
+}
+
+/*
+ * Guards: B05: direct I/O of a disk that takes references on the pages, and
+ * reads or writes them after the buffer
+ */
+TEST_F(large, direct_io)
+{
+	int disk = open_ram_disk(_metadata, O_DIRECT);
+
+	if (disk < 0)
+		return;
+	ASSERT_EQ(0, touch_for_write(self->map));
+	EXPECT_EQ(-1, pread(disk, self->map, PAGE_BYTES, 0));
+	EXPECT_EQ(EFAULT, errno);
+	EXPECT_EQ(-1, pwrite(disk, self->map, PAGE_BYTES, 0));
+	EXPECT_EQ(EFAULT, errno);
+	check_mapped(_metadata, self, self->map, 0);
+	close(disk);
 }
 
 FIXTURE(neighbours)
