@@ -19,8 +19,8 @@ from harness.spec import Fixture, Spec, Variant, load_specs
 PREFIX = "udmabuf_"
 _DATA = Path(__file__).parent / "data/export"
 _HEADERS = ("udmabuf_test.h", "sync_race.h")
-# Our ioctl, our importer, our runner.
-_OURS = ("UDMABUF_IOV_CREATE", "DMABUF_IMPORTER_ATTACH", "KSFT_WATCH")
+# Our ioctl, our importer, our runner, our guest's disk.
+_OURS = ("UDMABUF_IOV_CREATE", "DMABUF_IMPORTER_ATTACH", "KSFT_WATCH", "RAM_DISK")
 _OUR_HEADERS = (
     "<linux/udmabuf_iov.h>",
     '"importer_test.h"',

@@ -9,7 +9,10 @@
 
 #include "kselftest_harness.h"
 #include "udmabuf_test.h"
+#include "importer_test.h"
 #include "ram_disk.h"
+
+#include <sys/prctl.h>
 
 #ifdef UDMABUF_IOV_CREATE
 #define PAGES	4
@@ -33,6 +36,8 @@ FIXTURE(cow)
 	size_t bytes;
 	size_t guarded;	/* what mprotect() can change: pages of hugetlb as a whole only */
 	void *buffer;
+	int importer;
+	int vmap;	/* the buffer, mapped by the importer's kernel */
 };
 
 /* Memory of the parent, and what the child does with it. */
@@ -158,25 +163,20 @@ static void page_out(struct __test_metadata *_metadata, void *memory, bool pinne
 	munmap(control, PAGE_BYTES);
 }
 
-FIXTURE_SETUP(cow)
+/* Map the memory, with nothing in it yet. Return: false after marking the test as skipped. */
+static bool map_memory(struct __test_metadata *_metadata, FIXTURE_DATA(cow) *self,
+		       enum kind kind)
 {
 	int flags = MAP_PRIVATE | MAP_ANONYMOUS, fd = -1;
 	size_t room = PAGES * PAGE_BYTES;
 
-	if (!driver_is_udmabuf_iov())
-		SKIP(return, "this driver does not take iovecs");
-	switch (variant->kind) {
+	switch (kind) {
 	case SMALL_PAGES:
 		break;
 	case TRANSPARENT_HUGE:
 		room = 2 * HUGE_PAGE_BYTES;
 		break;
 	case HUGE_PAGES:
-		if (kernel_before(5, 12))
-			SKIP(return, "fork() takes pinned hugetlb pages away before 5.12");
-		/* One for the parent, one for the child's copy. */
-		if (!reserve_huge_pages(2))
-			SKIP(return, "not enough memory for 2 huge pages");
 		flags |= MAP_HUGETLB | MFD_HUGE_2MB;
 		room = HUGE_PAGE_BYTES;
 		break;
@@ -188,16 +188,33 @@ FIXTURE_SETUP(cow)
 	self->memory = mmap(NULL, room, PROT_READ | PROT_WRITE, flags, fd, 0);
 	ASSERT_NE(MAP_FAILED, self->memory);
 	self->bytes = PAGES * PAGE_BYTES;
-	self->guarded = variant->kind == HUGE_PAGES ? HUGE_PAGE_BYTES : self->bytes;
-	if (variant->kind == TRANSPARENT_HUGE) {
+	self->guarded = kind == HUGE_PAGES ? HUGE_PAGE_BYTES : self->bytes;
+	if (kind == TRANSPARENT_HUGE) {
 		uintptr_t next = (uintptr_t)self->memory + HUGE_PAGE_BYTES - 1;
 
 		self->memory = (char *)(next / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES);
 		madvise(self->memory, HUGE_PAGE_BYTES, MADV_HUGEPAGE);
 		self->memory[0] = 1;
 		if (!is_huge(self->memory))
-			SKIP(return, "no transparent huge page to be had");
+			SKIP(return false, "no transparent huge page to be had");
 	}
+	return true;
+}
+
+FIXTURE_SETUP(cow)
+{
+	if (!driver_is_udmabuf_iov())
+		SKIP(return, "this driver does not take iovecs");
+	if (variant->kind == HUGE_PAGES && kernel_before(5, 12))
+		SKIP(return, "fork() takes pinned hugetlb pages away before 5.12");
+	/* One for the test, one for a parent that it forks, one for the copy of a child. */
+	if (variant->kind == HUGE_PAGES && !reserve_huge_pages(3))
+		SKIP(return, "not enough memory for 3 huge pages");
+	if (!map_memory(_metadata, self, variant->kind))
+		return;
+	self->importer = open_importer(_metadata);
+	if (self->importer < 0)
+		return;
 	ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_STREAM, 0, self->sockets));
 	self->device = open_device(_metadata);
 	baseline_take(&self->before);
@@ -209,24 +226,47 @@ FIXTURE_SETUP(cow)
 FIXTURE_TEARDOWN(cow)
 {
 	munmap(self->buffer, self->bytes);
+	close(self->importer);
 	if (change_swaps(variant->change))
 		stop_swap(_metadata);
 	EXPECT_TRUE(check_baseline(_metadata, &self->before));
 }
 
-/*
- * Make a buffer of the memory and map it; the mapping is all that is left of it. What was in the
- * memory is in the buffer, wherever the memory was.
- */
-static void export_memory(struct __test_metadata *_metadata, FIXTURE_DATA(cow) *self)
+/* Return: a buffer of the memory. */
+static int export_memory(struct __test_metadata *_metadata, FIXTURE_DATA(cow) *self)
 {
 	static const struct layout layout = { .nr_runs = 1, .runs = { { 0, PAGES } } };
 	int dmabuf = create_iov(self->device, self->memory, &layout, 0);
 
 	ASSERT_LE(0, dmabuf);
+	return dmabuf;
+}
+
+/* Find a pattern in the buffer, as the process that has mapped it sees it, and as the kernel does. */
+static void check_seen(struct __test_metadata *_metadata, FIXTURE_DATA(cow) *self,
+		       unsigned int seed)
+{
+	char seen[PAGES * PAGE_BYTES];
+
+	EXPECT_EQ(0, check_pages(_metadata, self->buffer, seed, PAGES));
+	ASSERT_EQ(0, copy_data(self->importer, DMABUF_IMPORTER_VREAD, self->vmap, 0, seen,
+			       sizeof(seen)));
+	EXPECT_EQ(0, check_pages(_metadata, seen, seed, PAGES));
+}
+
+/*
+ * Map a buffer; the mappings are all that is left of it. What was in the memory is in the buffer,
+ * wherever the memory was.
+ */
+static void map_buffer(struct __test_metadata *_metadata, FIXTURE_DATA(cow) *self, int dmabuf)
+{
+	__u64 address;
+
 	ASSERT_EQ(0, map_shared(dmabuf, self->bytes, &self->buffer));
+	self->vmap = vmap_buffer(self->importer, dmabuf, &address);
+	ASSERT_LE(0, self->vmap);
 	close(dmabuf);
-	EXPECT_EQ(0, check_pages(_metadata, self->buffer, SEED_SOURCE, PAGES));
+	check_seen(_metadata, self, SEED_SOURCE);
 }
 
 /* The first thing of each test. In the set-up nothing would end the swapping if this failed. */
@@ -296,13 +336,13 @@ TEST_F(cow, parent_writes_first)
 	if (variant->change == PROTECT && kernel_before(5, 19))
 		SKIP(return, "mprotect() after fork() copies pinned pages before 5.19");
 	prepare_memory(_metadata, self, variant->change);
-	export_memory(_metadata, self);
+	map_buffer(_metadata, self, export_memory(_metadata, self));
 	child = fork_writer(_metadata, self, SEED_SOURCE);
 	change_memory(_metadata, self, variant->change);
 	fill_pages(self->memory, SEED_BUFFER, PAGES);
-	EXPECT_EQ(0, check_pages(_metadata, self->buffer, SEED_BUFFER, PAGES));
+	check_seen(_metadata, self, SEED_BUFFER);
 	let_child_write(_metadata, self);
-	EXPECT_EQ(0, check_pages(_metadata, self->buffer, SEED_BUFFER, PAGES));
+	check_seen(_metadata, self, SEED_BUFFER);
 	EXPECT_EQ(0, check_pages(_metadata, self->memory, SEED_BUFFER, PAGES));
 	end_child(_metadata, self, child);
 }
@@ -315,13 +355,13 @@ TEST_F(cow, child_writes_first)
 	if (variant->change == PROTECT && kernel_before(5, 19))
 		SKIP(return, "mprotect() after fork() copies pinned pages before 5.19");
 	prepare_memory(_metadata, self, variant->change);
-	export_memory(_metadata, self);
+	map_buffer(_metadata, self, export_memory(_metadata, self));
 	child = fork_writer(_metadata, self, SEED_SOURCE);
 	change_memory(_metadata, self, variant->change);
 	let_child_write(_metadata, self);
-	EXPECT_EQ(0, check_pages(_metadata, self->buffer, SEED_SOURCE, PAGES));
+	check_seen(_metadata, self, SEED_SOURCE);
 	fill_pages(self->memory, SEED_BUFFER, PAGES);
-	EXPECT_EQ(0, check_pages(_metadata, self->buffer, SEED_BUFFER, PAGES));
+	check_seen(_metadata, self, SEED_BUFFER);
 	end_child(_metadata, self, child);
 }
 
@@ -331,7 +371,7 @@ TEST_F(cow, buffer_writes)
 	pid_t child;
 
 	prepare_memory(_metadata, self, variant->change);
-	export_memory(_metadata, self);
+	map_buffer(_metadata, self, export_memory(_metadata, self));
 	child = fork_writer(_metadata, self, SEED_SOURCE);
 	change_memory(_metadata, self, variant->change);
 	fill_pages(self->buffer, SEED_BUFFER, PAGES);
@@ -353,13 +393,45 @@ TEST_F(cow, forked_before)
 		SKIP(return, "mprotect() after fork() copies pinned pages before 5.19");
 	prepare_memory(_metadata, self, variant->change);
 	child = fork_writer(_metadata, self, SEED_SOURCE);
-	export_memory(_metadata, self);
+	map_buffer(_metadata, self, export_memory(_metadata, self));
 	change_memory(_metadata, self, variant->change);
 	fill_pages(self->memory, SEED_BUFFER, PAGES);
-	EXPECT_EQ(0, check_pages(_metadata, self->buffer, SEED_BUFFER, PAGES));
+	check_seen(_metadata, self, SEED_BUFFER);
 	let_child_write(_metadata, self);
-	EXPECT_EQ(0, check_pages(_metadata, self->buffer, SEED_BUFFER, PAGES));
+	check_seen(_metadata, self, SEED_BUFFER);
 	end_child(_metadata, self, child);
+}
+
+/*
+ * Guards: B10: a buffer whose page becomes the child's when nobody else maps it
+ * any more
+ */
+TEST_F(cow, parent_exits_first)
+{
+	int status;
+	pid_t parent;
+
+	/* What has lost its parent becomes a child of the test, which can wait for it. */
+	ASSERT_EQ(0, prctl(PR_SET_CHILD_SUBREAPER, 1));
+	parent = fork();
+	ASSERT_LE(0, parent);
+	if (!parent) {
+		/* Memory that the test has never seen. */
+		ASSERT_TRUE(map_memory(_metadata, self, variant->kind));
+		fill_pages(self->memory, SEED_SOURCE, PAGES);
+		prepare_memory(_metadata, self, variant->change);
+		ASSERT_EQ(0, send_fd(self->sockets[1], export_memory(_metadata, self)));
+		fork_writer(_metadata, self, SEED_SOURCE);
+		change_memory(_metadata, self, variant->change);
+		_exit(0);
+	}
+	map_buffer(_metadata, self, receive_fd(self->sockets[0]));
+	EXPECT_EQ(0, join(parent));
+	let_child_write(_metadata, self);
+	check_seen(_metadata, self, SEED_SOURCE);
+	ASSERT_TRUE(tell(self->sockets[0]));
+	ASSERT_LT(0, wait(&status));
+	EXPECT_EQ(0, status);
 }
 #endif
 

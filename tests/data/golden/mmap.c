@@ -723,6 +723,7 @@ TEST_F(large, fast_gup)
 	close(pipes[1]);
 }
 
+#ifdef RAM_DISK
 /*
  * Guards: B05: direct I/O of a disk that takes references on the pages, and
  * reads or writes them after the buffer
@@ -741,6 +742,7 @@ TEST_F(large, direct_io)
 	check_mapped(_metadata, self, self->map, 0);
 	close(disk);
 }
+#endif
 
 FIXTURE(neighbours)
 {
