@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from threading import Semaphore
 
@@ -13,6 +14,7 @@ from rich.console import Console
 
 from harness import runner
 from harness.automutant import automatic
+from harness.cache import locked
 from harness.capacity import default_jobs
 from harness.errors import HarnessError
 from harness.kernel import Kernel
@@ -98,16 +100,20 @@ def mutate(
         all_tests=all_tests,
         vms=Semaphore(default_jobs()),
     )
-    if mutations:
-        _control(place, bench, mutations, everything=choice.auto)
-    table.head()
-    for finding in findings:
-        table.row(finding)
-    with closing(judge_all(bench, mutations, jobs=default_jobs() + 1)) as coming:
-        for judged in coming:
-            finding = _excused(judged, chosen.excuses)
-            findings.append(finding)
+    shelf = place.runs / "mutants"
+    wait = partial(place.progress.note, f"waiting for another run of mutants in {shelf}")
+    # The runs of each mutant, and of the driver itself, are kept in a folder of its name.
+    with locked(shelf, waiting=wait):
+        if mutations:
+            _control(place, bench, mutations, everything=choice.auto)
+        table.head()
+        for finding in findings:
             table.row(finding)
+        with closing(judge_all(bench, mutations, jobs=default_jobs() + 1)) as coming:
+            for judged in coming:
+                finding = _excused(judged, chosen.excuses)
+                findings.append(finding)
+                table.row(finding)
     bench.state.prune()
     table.end(findings)
     if not proven(findings) and not _idle(choice, findings):

@@ -14,6 +14,7 @@ from harness.mutantstate import Kept, State
 from harness.mutate import Choice
 from harness.mutation import Mutation
 from harness.place import Place
+from harness.progress import Progress
 from harness.results import Status, VmEnd, VmExit
 from harness.run import LeashError
 from tests.mutantlab import Lab, make_lab
@@ -222,6 +223,24 @@ def test_ctrl_c_ends_what_runs_and_keeps_what_is_known(lab: Lab) -> None:
     lab.ran()
     assert lab.mutate() == 0
     assert "one" not in [word for word, _ in lab.ran()]
+
+
+def test_two_in_one_checkout_take_turns(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    lab.mutant("one")
+    lab.says["one"] = {"mmap:map.content": Status.FAIL}
+    waits = threading.Event()
+    monkeypatch.setattr(Progress, "note", lambda *_: waits.set())
+    second = threading.Thread(target=lab.mutate)
+
+    def during(word: str, place: Place) -> None:
+        if word == "good":
+            second.start()
+            assert waits.wait(60)
+
+    lab.during = during
+    assert lab.mutate() == 0
+    second.join()
+    assert [word for word, _ in lab.ran()] == ["good", "one"]
 
 
 def bench(lab: Lab) -> mutantbench.Bench:
