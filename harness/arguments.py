@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness import commands, optionvalue
 from harness.session import MORE
+from harness.tomlfile import MORE_VMS
 
 if TYPE_CHECKING:
     _Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -319,7 +320,7 @@ def _more_vms(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--more-vms",
         type=int,
-        choices=range(1001),
+        choices=MORE_VMS,
         default=MORE,
         metavar="N",
         help="after a crash, hang or dirt go on in up to N further VMs (default: %(default)s)",

@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from harness.errors import HarnessError
 from harness.kernelname import is_local, split_profile
-from harness.tomlfile import CPUS, Table, TomlError
+from harness.tomlfile import CPUS, MORE_VMS, Table, TomlError
 from harness.version import KernelVersion
 from harness.vngline import UNSAFE
 
@@ -111,6 +111,7 @@ class Cell:
         cmdline: further kernel parameters.
         memory: of a VM, MiB; None for the usual.
         cpus: virtual CPUs that each VM has at least.
+        more_vms: further VMs after a crash, hang or dirt, at least.
         accelerator: "kvm" or "tcg"; None for what the host can do.
         tests: globs over ids; none means all.
     """
@@ -122,6 +123,7 @@ class Cell:
     cmdline: tuple[str, ...] = ()
     memory: int | None = None
     cpus: int = 1
+    more_vms: int = 0
     accelerator: str | None = None
     tests: tuple[str, ...] = ()
 
@@ -357,6 +359,7 @@ def _cell(name: str, table: Table, named: _Named) -> Cell:
         cmdline=cmdline,
         memory=table.within("memory", _MEMORY, "MiB", 0) or None,
         cpus=table.within("cpus", CPUS, "CPUs", 1),
+        more_vms=table.within("more_vms", MORE_VMS, "VMs", 0),
         accelerator=table.choice("accelerator", ("kvm", "tcg"), "") or None,
         tests=named.globs(table),
     )

@@ -308,7 +308,7 @@ class _Crew:
             patterns=self.patterns[cell.name],
             cold=self.options.cold,
             jobs=lanes,
-            more=self.options.more,
+            more=max(self.options.more, cell.more_vms),
             builtin=cell.builtin,
             cmdline=cell.cmdline,
             memory=cell.memory,

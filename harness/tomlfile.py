@@ -17,6 +17,8 @@ from harness.errors import HarnessError
 
 # Of a guest: more than one for races, and with each further one TCG gets slower.
 CPUS = range(1, 5)
+# Of a run, after a crash, hang or dirt.
+MORE_VMS = range(1001)
 IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
 
 

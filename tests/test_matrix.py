@@ -26,6 +26,7 @@ driver = "builtin"
 cmdline = ["quiet"]
 memory = 2048
 cpus = 2
+more_vms = 30
 accelerator = "tcg"
 tests = ["mmap:*"]
 """
@@ -62,6 +63,7 @@ def test_cells_say_what_they_are_and_the_rest_is_usual(tmp_path: Path) -> None:
         cmdline=("quiet",),
         memory=2048,
         cpus=2,
+        more_vms=30,
         accelerator="tcg",
         tests=("mmap:*",),
     )
@@ -161,9 +163,10 @@ def test_a_mirror_can_be_replaced(tmp_path: Path) -> None:
         ("2048", "20", ":26: cells.odd.memory: expected 512 to 65536 MiB, got 20"),
         ("cpus = 2", "cpus = 5", ":27: cells.odd.cpus: expected 1 to 4 CPUs, got 5"),
         ("cpus = 2", "cpus = 0", ":27: cells.odd.cpus: expected 1 to 4 CPUs, got 0"),
+        ("_vms = 30", "_vms = -1", ":28: cells.odd.more_vms: expected 0 to 1000 VMs, got -1"),
         ("2048", "true", "cells.odd.memory: expected a number of MiB, got True"),
         ('"tcg"', '"hvf"', "cells.odd.accelerator: expected one of kvm, tcg, got 'hvf'"),
-        ("tests = ", "test = ", ":29: cells.odd.test: expected no such key; known here: kernel,"),
+        ("tests = ", "test = ", ":30: cells.odd.test: expected no such key; known here: kernel,"),
         ("[buildroots.stable]", "[[buildroots]]", "buildroots: expected a table"),
         ("[buildroots.stable]", "[buildroots", "at line 8, column 12"),
     ],
@@ -198,7 +201,7 @@ def test_each_glob_of_a_cell_matches_a_test(tmp_path: Path) -> None:
     assert load_matrix(path, tests=(*ids, "iov:a.tow")).cells[1].tests == ("mmap:*", "*.tow")
     with pytest.raises(MatrixError) as caught:
         load_matrix(path, tests=ids)
-    expected = f"{path}:29: cells.odd.tests: expected globs that match a test each, got '*.tow'"
+    expected = f"{path}:30: cells.odd.tests: expected globs that match a test each, got '*.tow'"
     assert str(caught.value) == expected
 
 

@@ -476,20 +476,30 @@ def test_a_cell_takes_the_cpus_of_its_vms(
     monkeypatch.setattr(runner, "prepare", lambda *_: ready)
     monkeypatch.setattr(matrixrun, "hash_inputs", inputs)
     one = Cell(name="x", kernel="6.12", cpus=cell)
-    place = cast(Place, SimpleNamespace(progress=Progress(Console(quiet=True))))
-    crew = _Crew(
-        place=place,
-        folder=tmp_path,
-        cells=(one,),
-        options=MatrixOptions(jobs=jobs),
-        tests=ready.selftests,
-        patterns={"x": ()},
+    crew = crew_of_one(one, tmp_path, MatrixOptions(jobs=jobs))
+    with pytest.raises(Asked) as asked:
+        crew._verdicts(crew.place, one, room, 2)
+    assert asked.value.args == (2, expected, VM_MEMORY)
+
+
+def crew_of_one(cell: Cell, folder: Path, options: MatrixOptions) -> _Crew:
+    return _Crew(
+        place=cast(Place, SimpleNamespace(progress=Progress(Console(quiet=True)))),
+        folder=folder,
+        cells=(cell,),
+        options=options,
+        tests=ingredients(folder).selftests,
+        patterns={cell.name: ()},
         known={},
         last={},
     )
-    with pytest.raises(Asked) as asked:
-        crew._verdicts(place, one, room, 2)
-    assert asked.value.args == (2, expected, VM_MEMORY)
+
+
+@pytest.mark.parametrize(("asked", "expected"), [(24, 30), (40, 40)])
+def test_a_cell_knows_how_many_vms_it_spoils(tmp_path: Path, asked: int, expected: int) -> None:
+    cell = Cell(name="x", kernel="6.12", more_vms=30)
+    crew = crew_of_one(cell, tmp_path, MatrixOptions(more=asked))
+    assert crew._options(cell, 1).more == expected
 
 
 def test_what_fits_runs_at_once() -> None:
