@@ -368,7 +368,9 @@ def _mutate(verbs: "_Verbs") -> None:
         help="of all these the Ith of N parts, for N machines: 1/4 to 4/4",
     )
     mutate.add_argument(
-        "--all-tests", action="store_true", help="run every test on each, not just the expected"
+        "--all-tests",
+        action="store_true",
+        help="run every test on each, not just the expected, and tell which tests no mutant fails",
     )
     mutate.add_argument("--fresh", action="store_true", help="judge again what is known already")
     mutate.add_argument("--list", action="store_true", help="only say which they are")

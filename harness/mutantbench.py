@@ -38,8 +38,7 @@ from harness.verdict import Finding, Verdict
 # Builds of mutants do not push those of the driver out of the cache.
 _SHELF = "mutants/modules"
 _RED = (Status.FAIL, Status.TIMEOUT, Status.DIRTY)
-# One red test is enough: no need for VMs to run what a crash left over.
-_MORE = 0
+_GOOD = (Status.PASS, Status.XFAIL)
 # A VM may be lost by accident.
 _TRIES = 2
 
@@ -54,6 +53,8 @@ class Bench:
         sources: of the driver.
         state: results that are kept.
         all_tests: run every test, also when the expected ones have caught the mutant.
+        passing: the tests that were seen to pass on the driver itself, and not skipped; with
+            `all_tests` each that does.
         vms: how many VMs there may be at a time.
     """
 
@@ -63,6 +64,7 @@ class Bench:
     state: State
     all_tests: bool = False
     vms: threading.Semaphore = field(default_factory=partial(threading.Semaphore, 1))
+    passing: set[str] = field(default_factory=set)
     _control: threading.Lock = field(default_factory=threading.Lock)
     _passed: set[str] = field(default_factory=set)
 
@@ -99,11 +101,14 @@ class Bench:
             for suite in new:
                 self._save(key, [suite], result, start=start)
                 self._passed.update(suite.full_ids)
+            self.passing.update(test.id for test in result.tests if test.status in _GOOD)
 
     def _known(self, key: str, suite: Suite) -> bool:
         """Whether the driver itself is known to pass these tests of a suite."""
         if self._passed.issuperset(suite.full_ids):
             return True
+        if self.all_tests:
+            return False
         (whole,) = (one for one in self.ready.selftests.suites if one.name == suite.name)
         return any(self.state.load(key, self._digests([one])) for one in (suite, whole))
 
@@ -212,7 +217,8 @@ class Bench:
         leash = Leash(place.spawner.leash)
         spawner = replace(place.spawner, leash=leash)
         place = replace(place, runs=self._folder(place, name), spawner=spawner)
-        options = Options(jobs=1, more=_MORE)
+        # When one red test is enough, no VM has to run what a crash left over.
+        options = Options(jobs=1) if self.all_tests else Options(jobs=1, more=0)
         red = threading.Event()
 
         def stop() -> None:
@@ -263,20 +269,21 @@ class Bench:
     def _key(self, digest: str) -> str:
         # The driver's own object code tells by which compiler, and from what, theirs is made.
         kernel, accelerator = kernel_id(self.ready.kernel), self.ready.accelerator.name
-        return make_key(digest, kernel, accelerator, self.original, judge_digest())
+        words = (digest, kernel, accelerator, self.original, judge_digest())
+        # What was stopped by its first red test does not say which others would be.
+        return make_key(*words, "all") if self.all_tests else make_key(*words)
 
     def _digests(self, suites: Sequence[Suite]) -> dict[str, str]:
         return {suite.name: _digest(suite, self.ready) for suite in suites}
 
     def _save(self, key: str, suites: Sequence[Suite], result: RunResult, *, start: float) -> Kept:
         digests = self._digests(suites)
-        good = (Status.PASS, Status.XFAIL)
         red = [test for test in result.tests if test.status in _RED]
         # What is red stays so, whatever becomes of the others.
         told = {name: digests[name] for test in red if (name := test.suite) in digests}
         kept = Kept(
             red=tuple(test.id for test in red),
-            green=sum(test.status in good and test.suite in digests for test in result.tests),
+            green=sum(test.status in _GOOD and test.suite in digests for test in result.tests),
             seconds=time.monotonic() - start,
             suites=tuple((told or digests).items()),
         )

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """How mutants are printed: a row for each as it is judged, what no test sees, a score."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich.console import Console
 from rich.text import Text
@@ -63,6 +63,20 @@ class MutantTable:
                 words = f"{mutant.path}: Expect: missed by all of them"
                 say(self._console, Text(words, style="yellow"))
         say(self._console, Text(score(findings)))
+
+    def never_red(self, passing: Collection[str], findings: Sequence[Finding]) -> None:
+        """Print the tests that no mutant failed: of these nobody knows whether they can fail.
+
+        Args:
+            passing: the tests that pass on the driver itself.
+            findings: from runs of all tests.
+        """
+        red = {id_ for finding in findings for id_ in finding.by}
+        left = sorted(set(passing) - red)
+        for id_ in left:
+            say(self._console, Text(f"{id_}: red on none of these mutants", style="yellow"))
+        seen = len(passing) - len(left)
+        say(self._console, Text(f"{seen} of {len(passing)} tests were red on a mutant"))
 
 
 def print_list(console: Console, mutants: Sequence[Mutant]) -> None:

@@ -75,7 +75,7 @@ def mutate(
         place: where.
         kernel_name: as in `--kernel`.
         choice: which mutants.
-        all_tests: run every test on each, to see all that turn red.
+        all_tests: run every test on each, to see all that turn red, and print which tests never do.
         fresh: forget what is known.
 
     Returns:
@@ -105,7 +105,7 @@ def mutate(
     # The runs of each mutant, and of the driver itself, are kept in a folder of its name.
     with locked(shelf, waiting=wait):
         if mutations:
-            _control(place, bench, mutations, everything=choice.auto)
+            _control(place, bench, mutations, everything=choice.auto or all_tests)
         table.head()
         for finding in findings:
             table.row(finding)
@@ -116,6 +116,8 @@ def mutate(
                 table.row(finding)
     bench.state.prune()
     table.end(findings)
+    if all_tests:
+        table.never_red(bench.passing, findings)
     if not proven(findings) and not _idle(choice, findings):
         raise HarnessError(
             "no mutant was judged: the tests have not been tried",

@@ -43,6 +43,7 @@ class Lab:
     ends: list[VmEnd] = field(default_factory=list)
     ended: list[tuple[str, VmEnd]] = field(default_factory=list)
     heard: list[tuple[str, bytes]] = field(default_factory=list)
+    more: dict[str, int] = field(default_factory=dict)
 
     def mutant(
         self, name: str, expect: str = "mmap:*", bug: str = "own", more: str = "", file: str = "a.c"
@@ -74,6 +75,7 @@ class Lab:
         word = ready.driver.ko.stem
         ids = ready.selftests.full_ids
         self.runs.append((word, ids))
+        self.more[word] = options.more
         leash = place.spawner.leash
         assert leash is not None
         for line in self.results:

@@ -179,7 +179,27 @@ def test_all_tests(lab: Lab) -> None:
     lab.mutant("one")
     lab.says["one"] = {"mmap:map.content": Status.FAIL, "sg:table.read": Status.FAIL}
     assert lab.mutate(all_tests=True) == 0
-    assert "mmap:map.content and 1 more" in lab.said()
+    said = lab.said()
+    assert "mmap:map.content and 1 more" in said
+    assert "mmap:map.past_end: red on none of these mutants" in said
+    assert "2 of 3 tests were red on a mutant" in said
+
+
+def test_all_tests_are_not_known_from_a_run_that_was_stopped(lab: Lab) -> None:
+    lab.mutant("one")
+    lab.says["one"] = {"mmap:map.content": Status.FAIL}
+    assert lab.mutate() == 0
+    lab.says["one"]["mmap:map.past_end"] = Status.FAIL
+    assert lab.mutate(all_tests=True) == 0
+    assert "2 of 3 tests were red on a mutant" in lab.said()
+
+
+def test_a_skipped_test_is_not_one_that_no_mutant_fails(lab: Lab) -> None:
+    lab.mutant("one")
+    lab.says["good"] = {"sg:table.read": Status.SKIP}
+    lab.says["one"] = {"mmap:map.content": Status.FAIL, "sg:table.read": Status.SKIP}
+    assert lab.mutate(all_tests=True) == 0
+    assert "1 of 2 tests were red on a mutant" in lab.said()
 
 
 def test_kernels_and_options_that_a_mutant_needs(lab: Lab) -> None:
@@ -376,6 +396,7 @@ def test_all_tests_run_to_the_end(lab: Lab) -> None:
     assert lab.mutate(all_tests=True) == 0
     assert [line for word, line in lab.heard if word == "one"] == lab.results * 2
     assert [end for word, end in lab.ended if word == "one"] == lab.ends * 2
+    assert lab.more["one"] > 0, "what a crash leaves over goes on in another VM"
 
 
 def test_a_lost_vm_has_a_second_chance(lab: Lab) -> None:
