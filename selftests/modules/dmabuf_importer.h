@@ -326,4 +326,12 @@ struct dmabuf_importer_abandon {
 #define DMABUF_IMPORTER_STALL_BEGIN	1
 #define DMABUF_IMPORTER_STALL_AWAIT	2
 
+/*
+ * mmap() at one of these offsets, in pages: a mapping without pages, and with one of the marks by
+ * which drivers keep others off theirs. EINVAL: another offset.
+ */
+#define DMABUF_IMPORTER_MMAP_IO		0	/* VM_IO */
+#define DMABUF_IMPORTER_MMAP_PFN	1	/* VM_PFNMAP */
+#define DMABUF_IMPORTER_MMAP_MIXED	2	/* VM_MIXEDMAP */
+
 #endif /* _DMABUF_IMPORTER_H */

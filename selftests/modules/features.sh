@@ -6,6 +6,7 @@
 set -eu
 
 dma_buf_h=$1/include/linux/dma-buf.h
+mm_h=$1/include/linux/mm.h
 module_h=$1/include/linux/module.h
 symvers=$2/Module.symvers
 
@@ -22,6 +23,8 @@ if grep -q '	dma_buf_vmap_unlocked	' "$symvers"; then have VMAP_UNLOCKED; fi
 if grep -q 'dma_buf_vmap(.*iosys_map' "$dma_buf_h"; then have VMAP_IOSYS_MAP; fi
 # 5.15: the map operation of a device tells why it failed; before, it returns 0.
 if grep -q '	dma_map_sgtable	' "$symvers"; then have MAP_SG_ERRORS; fi
+# 6.3: the flags of a VMA are written by functions only.
+if grep -q 'vm_flags_set(' "$mm_h"; then have VM_FLAGS_SET; fi
 # 7.0: move_notify became invalidate_mappings.
 if grep -q '(\*invalidate_mappings)' "$dma_buf_h"; then have INVALIDATE_MAPPINGS; fi
 if grep -q '	dma_buf_attach	.*DMA_BUF' "$symvers"; then

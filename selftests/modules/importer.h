@@ -11,6 +11,7 @@
 #include <linux/atomic.h>
 #include <linux/dma-buf.h>
 #include <linux/list.h>
+#include <linux/mm_types.h>
 #include <linux/mutex.h>
 #include <linux/types.h>
 
@@ -102,5 +103,8 @@ void importer_undo_vmap(struct importer_object *obj);
 /* hold.c */
 long importer_hold(struct importer_session *session, void __user *argp);
 void importer_undo_hold(struct importer_session *session);
+
+/* mmap.c */
+int importer_mmap(struct file *file, struct vm_area_struct *vma);
 
 #endif /* _IMPORTER_H */

@@ -328,6 +328,7 @@ static const struct file_operations importer_fops = {
 	.open = importer_open,
 	.release = importer_release,
 	.unlocked_ioctl = importer_ioctl,
+	.mmap = importer_mmap,
 	.llseek = noop_llseek,
 };
 

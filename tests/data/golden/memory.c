@@ -41,6 +41,9 @@ enum kind {
 	MEMFD_READ_ONLY,
 	DEVICE_IO,
 	DEVICE_MEMORY,
+	DRIVER_IO,
+	DRIVER_PFN,
+	DRIVER_MIXED,
 	SECRET_MEMORY,
 };
 
@@ -154,6 +157,27 @@ FIXTURE_VARIANT_ADD(kind, device_memory)
 	.expected = EOPNOTSUPP,
 };
 
+/* Guards: a check for VM_PFNMAP alone */
+FIXTURE_VARIANT_ADD(kind, driver_io)
+{
+	.kind = DRIVER_IO,
+	.expected = EOPNOTSUPP,
+};
+
+/* Guards: a check for VM_IO alone */
+FIXTURE_VARIANT_ADD(kind, driver_pfn)
+{
+	.kind = DRIVER_PFN,
+	.expected = EOPNOTSUPP,
+};
+
+/* Guards: no check for VM_MIXEDMAP */
+FIXTURE_VARIANT_ADD(kind, driver_mixed)
+{
+	.kind = DRIVER_MIXED,
+	.expected = EOPNOTSUPP,
+};
+
 /* Guards: a check for file systems that lets secretmem pass */
 FIXTURE_VARIANT_ADD(kind, secret)
 {
@@ -223,6 +247,13 @@ static bool open_kind(struct __test_metadata *_metadata, enum kind kind, int *fd
 		if (*fd < 0)
 			SKIP(return false, "/dev/mem: %s", strerror(errno));
 		break;
+	case DRIVER_IO:
+	case DRIVER_PFN:
+	case DRIVER_MIXED:
+		*fd = open_importer(_metadata);
+		if (*fd < 0)
+			return false;
+		break;
 	case SECRET_MEMORY:
 		*fd = syscall(SYS_memfd_secret, O_CLOEXEC);
 		if (*fd < 0)
@@ -272,6 +303,19 @@ static void read_zero_page(struct __test_metadata *_metadata, char *memory)
 	ASSERT_EQ(page_frame(memory), page_frame(memory + PAGE_BYTES));
 }
 
+/* Return: in pages, where the importer maps what has one mark of a driver's memory. */
+static off_t driver_offset(enum kind kind)
+{
+	switch (kind) {
+	case DRIVER_PFN:
+		return DMABUF_IMPORTER_MMAP_PFN;
+	case DRIVER_MIXED:
+		return DMABUF_IMPORTER_MMAP_MIXED;
+	default:
+		return DMABUF_IMPORTER_MMAP_IO;
+	}
+}
+
 static char *map_kind(struct __test_metadata *_metadata, enum kind kind, int fd)
 {
 	int protection = PROT_READ | PROT_WRITE, flags = MAP_SHARED;
@@ -299,7 +343,15 @@ static char *map_kind(struct __test_metadata *_metadata, enum kind kind, int fd)
 		protection = PROT_READ;
 		break;
 	case DEVICE_MEMORY:
+		/* A shared one would be refused for its file. */
+		flags = MAP_PRIVATE;
 		offset = DEVICE_ADDRESS;
+		break;
+	case DRIVER_IO:
+	case DRIVER_PFN:
+	case DRIVER_MIXED:
+		flags = MAP_PRIVATE;
+		offset = driver_offset(kind) * PAGE_BYTES;
 		break;
 	case DEVICE_IO:
 		map = find_clock_pages();
