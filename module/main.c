@@ -6,7 +6,6 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
-#include <linux/bitmap.h>
 #include <linux/bug.h>
 #include <linux/fcntl.h>
 #include <linux/fs.h>
@@ -16,7 +15,6 @@
 #include <linux/namei.h>
 #include <linux/overflow.h>
 #include <linux/path.h>
-#include <linux/sched/signal.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
@@ -77,101 +75,6 @@ static const struct kernel_param_ops memlock_ops = {
 module_param_cb(memlock, &memlock_ops, NULL, 0644);
 MODULE_PARM_DESC(memlock, "Charge RLIMIT_MEMLOCK for: none, iovecs (default), all (iovecs and memfds)");
 
-/**
- * struct uiov_request - one call, copied from userspace
- * @kind: which of the arrays is set
- * @cloexec: from flags
- * @count: entries
- * @nr_pages: sum of the entries
- * @items: memfds
- * @iovs: iovecs
- */
-struct uiov_request {
-	enum uiov_kind kind;
-	bool cloexec;
-	u32 count;
-	pgoff_t nr_pages;
-	const struct udmabuf_create_item *items;
-	const struct udmabuf_iov_entry *iovs;
-};
-
-/**
- * uiov_alloc_array() - kvmalloc() of a length that userspace chose
- * @n: elements
- * @size: of one
- *
- * Return: uninitialised memory charged to the caller's memory cgroup, or NULL;
- * never a warning.
- */
-void *uiov_alloc_array(size_t n, size_t size)
-{
-	size_t bytes = array_size(n, size);
-
-	if (bytes > INT_MAX)
-		return NULL;
-	return kvmalloc(bytes, GFP_KERNEL_ACCOUNT | __GFP_NOWARN);
-}
-
-/**
- * uiov_buf_free() - undo everything a buffer stands for, and free it
- * @buf: complete or half made
- */
-void uiov_buf_free(struct uiov_buf *buf)
-{
-	uiov_unregister(buf);
-	uiov_unpin(buf);
-	uiov_uncharge(&buf->charge);
-	kvfree(buf->pins);
-	kvfree(buf->pages);
-	mutex_destroy(&buf->lock);
-	kfree(buf);
-}
-
-static struct uiov_buf *buf_alloc(enum uiov_kind kind, pgoff_t nr_pages)
-{
-	struct uiov_buf *buf = kzalloc(sizeof(*buf), GFP_KERNEL_ACCOUNT);
-
-	if (!buf)
-		return NULL;
-
-	buf->kind = kind;
-	buf->nr_pages = nr_pages;
-	mutex_init(&buf->lock);
-	INIT_LIST_HEAD(&buf->mappings);
-	return buf;
-}
-
-static int alloc_pages_and_pins(struct uiov_buf *buf)
-{
-	buf->pages = uiov_alloc_array(buf->nr_pages, sizeof(*buf->pages));
-	buf->pins = uiov_alloc_array(BITS_TO_LONGS(buf->nr_pages), sizeof(*buf->pins));
-	if (!buf->pages || !buf->pins)
-		return -ENOMEM;
-
-	bitmap_zero(buf->pins, buf->nr_pages);
-	return 0;
-}
-
-static int pin_entries(struct uiov_buf *buf, const struct uiov_request *req)
-{
-	u32 i;
-	int err;
-
-	for (i = 0; i < req->count; i++) {
-		if (req->kind == UIOV_IOVECS)
-			err = uiov_pin_user_range(buf, req->iovs[i].base, req->iovs[i].len);
-		else
-			err = uiov_pin_memfd_range(buf, req->items[i].memfd,
-						   req->items[i].offset, req->items[i].size);
-		if (err)
-			return err;
-		if (fatal_signal_pending(current))
-			return -EINTR;
-	}
-
-	return 0;
-}
-
 /* Is this kind of buffer charged at the moment? */
 static bool memlock_applies(enum uiov_kind kind)
 {
@@ -180,37 +83,13 @@ static bool memlock_applies(enum uiov_kind kind)
 	return kind == UIOV_IOVECS ? mode >= MEMLOCK_IOVECS : mode >= MEMLOCK_ALL;
 }
 
-static struct uiov_buf *buf_create(const struct uiov_request *req)
-{
-	struct uiov_buf *buf;
-	int err;
-
-	buf = buf_alloc(req->kind, req->nr_pages);
-	if (!buf)
-		return ERR_PTR(-ENOMEM);
-
-	err = uiov_charge(&buf->charge, req->nr_pages, memlock_applies(req->kind));
-	if (!err)
-		err = alloc_pages_and_pins(buf);
-	if (!err)
-		err = pin_entries(buf, req);
-	if (!err)
-		err = uiov_register(buf);
-	if (err) {
-		uiov_buf_free(buf);
-		return ERR_PTR(err);
-	}
-
-	return buf;
-}
-
 static long create(const struct uiov_request *req)
 {
 	struct dma_buf *dmabuf;
 	struct uiov_buf *buf;
 	int fd;
 
-	buf = buf_create(req);
+	buf = uiov_buf_create(req, memlock_applies(req->kind));
 	if (IS_ERR(buf))
 		return PTR_ERR(buf);
 

@@ -4,8 +4,8 @@
  *
  * Life of a buffer
  * ----------------
- * main.c makes a struct uiov_buf for one ioctl: charge, allocate, pin, announce
- * to debugfs, export. Until dma_buf_export() succeeds the ioctl owns it, and
+ * buf.c makes a struct uiov_buf for one ioctl: charge, allocate, pin, announce
+ * to debugfs. Until dma_buf_export() succeeds main.c owns it, and
  * uiov_buf_free() undoes whatever was done so far; the buffer's own fields say
  * what that is (a bit per pin, the charge, the list node). From then on the
  * dma-buf owns it and its release operation calls uiov_buf_free(), also when
@@ -30,12 +30,18 @@
 
 #include <linux/atomic.h>
 #include <linux/cred.h>
+#include <linux/dma-direction.h>
 #include <linux/list.h>
 #include <linux/mm_types.h>
 #include <linux/mutex.h>
+#include <linux/scatterlist.h>
 #include <linux/types.h>
 
 struct dma_buf;
+struct dma_buf_attachment;
+struct file;
+struct udmabuf_create_item;
+struct udmabuf_iov_entry;
 struct uiov_owner;
 
 /* Long loops look for a fatal signal and reschedule after this many pages. */
@@ -44,6 +50,31 @@ struct uiov_owner;
 enum uiov_kind {
 	UIOV_IOVECS,
 	UIOV_MEMFDS,
+};
+
+/* What pages belong to. */
+enum memory_kind {
+	MEMORY_SHMEM,
+	MEMORY_HUGETLB,
+	MEMORY_OTHER,
+};
+
+/**
+ * struct uiov_request - one call, copied from userspace
+ * @kind: which of the arrays is set
+ * @cloexec: from flags
+ * @count: entries
+ * @nr_pages: sum of the entries
+ * @items: memfds
+ * @iovs: iovecs
+ */
+struct uiov_request {
+	enum uiov_kind kind;
+	bool cloexec;
+	u32 count;
+	pgoff_t nr_pages;
+	const struct udmabuf_create_item *items;
+	const struct udmabuf_iov_entry *iovs;
 };
 
 /**
@@ -96,8 +127,26 @@ struct uiov_buf {
 	u64 id;
 };
 
-/* main.c */
+/**
+ * struct uiov_mapping - an attachment mapped for DMA
+ * @node: in buf->mappings
+ * @dev: device
+ * @dir: direction it was mapped in, and will be unmapped in
+ * @own: the table that is mapped; never leaves the driver
+ * @lent: what the importer gets. The core may scramble the page links of that
+ *	one (CONFIG_DMABUF_DEBUG), and syncing needs them.
+ */
+struct uiov_mapping {
+	struct list_head node;
+	struct device *dev;
+	enum dma_data_direction dir;
+	struct sg_table own;
+	struct sg_table lent;
+};
+
+/* buf.c */
 void *uiov_alloc_array(size_t n, size_t size);
+struct uiov_buf *uiov_buf_create(const struct uiov_request *req, bool limited);
 void uiov_buf_free(struct uiov_buf *buf);
 
 /* account.c */
@@ -105,9 +154,20 @@ int uiov_charge(struct uiov_charge *charge, unsigned long pages, bool limited);
 void uiov_uncharge(struct uiov_charge *charge);
 
 /* pin.c */
+bool uiov_too_many_refs(struct page *page);
+enum memory_kind uiov_memory_kind(const struct file *file);
 int uiov_pin_user_range(struct uiov_buf *buf, u64 base, u64 len);
-int uiov_pin_memfd_range(struct uiov_buf *buf, u32 memfd, u64 offset, u64 size);
 void uiov_unpin(struct uiov_buf *buf);
+
+/* memfd.c */
+int uiov_pin_memfd_range(struct uiov_buf *buf, u32 memfd, u64 offset, u64 size);
+
+/* mapping.c */
+pgoff_t uiov_segment_pages(const struct uiov_buf *buf, pgoff_t first, size_t max,
+			   unsigned long boundary);
+struct sg_table *uiov_map_dma_buf(struct dma_buf_attachment *at, enum dma_data_direction dir);
+void uiov_unmap_dma_buf(struct dma_buf_attachment *at, struct sg_table *sgt,
+			enum dma_data_direction dir);
 
 /* exporter.c */
 struct dma_buf *uiov_export(struct uiov_buf *buf);

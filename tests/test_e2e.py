@@ -87,7 +87,7 @@ BREAKS = [
         "pin_limit:memlock.at_limit",
     ),
     (
-        "exporter.c",
+        "mapping.c",
         "sg_set_page(sg, buf->pages[i],",
         "sg_set_page(sg, buf->pages[buf->nr_pages - 1 - i],",
         "sg:table.shmem_many.read",
