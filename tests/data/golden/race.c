@@ -29,6 +29,14 @@ static long long now_ns(void)
 	return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
+static void spin(long long nanoseconds)
+{
+	long long end = now_ns() + nanoseconds;
+
+	while (now_ns() < end)
+		;
+}
+
 FIXTURE(seal)
 {
 	struct baseline before;
@@ -77,20 +85,22 @@ static int make_sparse(struct __test_metadata *_metadata, bool huge, size_t byte
 
 #define SEAL_ROUNDS	8
 
-/* A child that seals the file so many nanoseconds after @go is set, to be raced against. */
-static pid_t fork_sealer(struct __test_metadata *_metadata, int memfd, const int *go,
-			 long long delay)
+/* What a child that races says when it can start, and is told. */
+enum start { WAIT, READY, GO };
+
+/* A child that seals the file so many nanoseconds after @start is GO, to be raced against. */
+static pid_t fork_sealer(struct __test_metadata *_metadata, int memfd, int *start, long long delay)
 {
 	pid_t child = fork();
-	long long end;
+	int wait = WAIT;
 
 	ASSERT_LE(0, child);
 	if (child)
 		return child;
-	while (!__atomic_load_n(go, __ATOMIC_ACQUIRE))
+	__atomic_compare_exchange_n(start, &wait, READY, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+	while (__atomic_load_n(start, __ATOMIC_ACQUIRE) != GO)
 		;
-	for (end = now_ns() + delay; now_ns() < end;)
-		;
+	spin(delay);
 	_exit(fcntl(memfd, F_ADD_SEALS, F_SEAL_WRITE) != 0);
 }
 
@@ -113,7 +123,7 @@ static void end_sealer(pid_t child, bool buffer)
  */
 TEST_F(seal, busy)
 {
-	int memfd = make_sparse(_metadata, variant->huge, self->bytes), now = 1;
+	int memfd = make_sparse(_metadata, variant->huge, self->bytes), now = GO;
 	int dmabuf = create(self->device, memfd, self->bytes - PAGE_BYTES, PAGE_BYTES, 0);
 
 	ASSERT_LE(0, dmabuf);
@@ -140,23 +150,38 @@ static long long time_creation(struct __test_metadata *_metadata, FIXTURE_DATA(s
 }
 
 /*
+ * By how much the sealer starts behind the creator, or before him: up to the time of a creation, and
+ * most often next to nothing, since from the check of the seals to the first pin it is not far.
+ */
+static long long pick_lag(unsigned int *seed, long long time)
+{
+	double part = (rand_r(seed) % 2049 - 1024) / 1024.0;
+
+	return part * part * part * time;
+}
+
+/*
  * Guards: M4: a memfd that is sealed between the check of its seals and the pin
  */
 TEST_F(seal, never_both)
 {
-	long long time = time_creation(_metadata, self, variant->huge);
+	long long time = time_creation(_metadata, self, variant->huge), lag;
 	unsigned int seed = random_seed(_metadata);
-	int *go = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int *start = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int dmabuf, memfd, round;
 	bool sealed;
 	pid_t child;
 
-	ASSERT_NE(MAP_FAILED, go);
+	ASSERT_NE(MAP_FAILED, start);
 	for (round = 0; round < SEAL_ROUNDS; round++) {
-		__atomic_store_n(go, 0, __ATOMIC_RELEASE);
+		__atomic_store_n(start, WAIT, __ATOMIC_RELEASE);
 		memfd = make_sparse(_metadata, variant->huge, self->bytes);
-		child = fork_sealer(_metadata, memfd, go, time * (rand_r(&seed) % 1024) / 1024);
-		__atomic_store_n(go, 1, __ATOMIC_RELEASE);
+		lag = pick_lag(&seed, time);
+		child = fork_sealer(_metadata, memfd, start, lag);
+		while (__atomic_load_n(start, __ATOMIC_ACQUIRE) != READY)
+			sched_yield();
+		__atomic_store_n(start, GO, __ATOMIC_RELEASE);
+		spin(-lag);
 		dmabuf = create(self->device, memfd, 0, self->bytes, 0);
 		end_sealer(child, dmabuf >= 0);
 		sealed = fcntl(memfd, F_GET_SEALS) & F_SEAL_WRITE;
@@ -276,22 +301,22 @@ TEST_F_TIMEOUT(lock, killed, 5)
 /* Guards: M4: seals that are checked before the inode lock is there */
 TEST_F(lock, sealed_meanwhile)
 {
-	int *go = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int *start = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	int memfd, dmabuf, round;
 	pthread_t thread;
 	bool sealed;
 	pid_t child;
 
-	ASSERT_NE(MAP_FAILED, go);
+	ASSERT_NE(MAP_FAILED, start);
 	for (round = 0; round < LOCK_ROUNDS; round++) {
 		memfd = make_memfd(0, FILL_BYTES, F_SEAL_SHRINK);
 		ASSERT_LE(0, memfd);
-		__atomic_store_n(go, 0, __ATOMIC_RELEASE);
-		child = fork_sealer(_metadata, memfd, go, 0);
+		__atomic_store_n(start, WAIT, __ATOMIC_RELEASE);
+		child = fork_sealer(_metadata, memfd, start, 0);
 		ASSERT_EQ(0, pthread_create(&thread, NULL, fill_file, &memfd));
 		while (!count_blocks(memfd))
 			;
-		__atomic_store_n(go, 1, __ATOMIC_RELEASE);
+		__atomic_store_n(start, GO, __ATOMIC_RELEASE);
 		while (read_state(child) != 'D' && count_blocks(memfd) < FILL_BYTES / 512)
 			;
 		dmabuf = create(self->device, memfd, 0, PAGE_BYTES, 0);
