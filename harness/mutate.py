@@ -116,7 +116,7 @@ def mutate(
                 table.row(finding)
     bench.state.prune()
     table.end(findings)
-    if all_tests:
+    if bench.passing and all_tests:
         table.never_red(bench.passing, findings)
     if not proven(findings) and not _idle(choice, findings):
         raise HarnessError(
