@@ -88,18 +88,31 @@ static int make_sparse(struct __test_metadata *_metadata, bool huge, size_t byte
 /* What a child that races says when it can start, and is told. */
 enum start { WAIT, READY, GO };
 
-/* A child that seals the file so many nanoseconds after @start is GO, to be raced against. */
-static pid_t fork_sealer(struct __test_metadata *_metadata, int memfd, int *start, long long delay)
+/* Return: the child, which is ready; 0 in the child, once @start is GO. */
+static pid_t fork_ready(struct __test_metadata *_metadata, int *start)
 {
-	pid_t child = fork();
 	int wait = WAIT;
+	pid_t child = fork();
 
 	ASSERT_LE(0, child);
-	if (child)
+	if (child) {
+		while (__atomic_load_n(start, __ATOMIC_ACQUIRE) == WAIT)
+			sched_yield();
 		return child;
+	}
 	__atomic_compare_exchange_n(start, &wait, READY, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 	while (__atomic_load_n(start, __ATOMIC_ACQUIRE) != GO)
 		;
+	return 0;
+}
+
+/* A child that seals the file so many nanoseconds after @start is GO, to be raced against. */
+static pid_t fork_sealer(struct __test_metadata *_metadata, int memfd, int *start, long long delay)
+{
+	pid_t child = fork_ready(_metadata, start);
+
+	if (child)
+		return child;
 	spin(delay);
 	_exit(fcntl(memfd, F_ADD_SEALS, F_SEAL_WRITE) != 0);
 }
@@ -178,8 +191,6 @@ TEST_F(seal, never_both)
 		memfd = make_sparse(_metadata, variant->huge, self->bytes);
 		lag = pick_lag(&seed, time);
 		child = fork_sealer(_metadata, memfd, start, lag);
-		while (__atomic_load_n(start, __ATOMIC_ACQUIRE) != READY)
-			sched_yield();
 		__atomic_store_n(start, GO, __ATOMIC_RELEASE);
 		spin(-lag);
 		dmabuf = create(self->device, memfd, 0, self->bytes, 0);
@@ -262,26 +273,24 @@ static bool gets_lock(pid_t child)
 	return false;
 }
 
-/*
- * Guards: a lock that a creator who was killed waiting for it never had, and
- * lets go of
- */
-TEST_F_TIMEOUT(lock, killed, 5)
+/* Kill a creator who waits for the lock, unless it is free before he does. */
+static void kill_waiting(struct __test_metadata *_metadata, int device, int *start)
 {
 	int memfd = make_memfd(0, FILL_BYTES, F_SEAL_SHRINK);
 	pthread_t thread;
 	pid_t child;
 
 	ASSERT_LE(0, memfd);
+	__atomic_store_n(start, WAIT, __ATOMIC_RELEASE);
+	child = fork_ready(_metadata, start);
+	if (!child)
+		_exit(create(device, memfd, 0, PAGE_BYTES, 0) < 0);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, fill_file, &memfd));
 	while (!count_blocks(memfd))
 		;
-	child = fork();
-	ASSERT_LE(0, child);
-	if (!child)
-		_exit(create(self->device, memfd, 0, PAGE_BYTES, 0) < 0);
+	__atomic_store_n(start, GO, __ATOMIC_RELEASE);
 	while (read_state(child) != 'D' && count_blocks(memfd) < FILL_BYTES / 512)
-		sched_yield();
+		;
 	kill(child, SIGKILL);
 	join(child);
 	pthread_join(thread, NULL);
@@ -292,6 +301,21 @@ TEST_F_TIMEOUT(lock, killed, 5)
 	EXPECT_TRUE(gets_lock(child));
 	EXPECT_EQ(F_SEAL_SHRINK | F_SEAL_GROW, fcntl(memfd, F_GET_SEALS));
 	close(memfd);
+}
+
+/*
+ * Guards: a lock that a creator who was killed waiting for it never had, and
+ * lets go of
+ */
+TEST_F_TIMEOUT(lock, killed, 5)
+{
+	int *start = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS,
+			  -1, 0);
+	int round;
+
+	ASSERT_NE(MAP_FAILED, start);
+	for (round = 0; round < LOCK_ROUNDS; round++)
+		kill_waiting(_metadata, self->device, start);
 }
 
 /*
