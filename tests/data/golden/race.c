@@ -354,6 +354,71 @@ TEST_F(lock, sealed_meanwhile)
 	}
 }
 
+#ifdef UDMABUF_IOV_CREATE
+#define HOLE_PAGES	2
+
+/* Who punches a hole in a file of huge pages again while it is filled. */
+struct puncher {
+	int memfd;
+	int over;
+};
+
+/* From its first page on a file is being filled: to punch, one waits for the lock. */
+static void *punch_again(void *argument)
+{
+	struct puncher *puncher = argument;
+
+	while (!count_blocks(puncher->memfd))
+		if (__atomic_load_n(&puncher->over, __ATOMIC_RELAXED))
+			return NULL;
+	return (void *)(long)fallocate(puncher->memfd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+				       0, HOLE_PAGES * HUGE_PAGE_BYTES);
+}
+
+/* What fills a hole is zeros, although its huge pages held something else in the last round. */
+static void check_filled(struct __test_metadata *_metadata, int dmabuf)
+{
+	size_t bytes = HOLE_PAGES * HUGE_PAGE_BYTES, i;
+	char *map;
+
+	ASSERT_EQ(0, map_shared(dmabuf, bytes, (void **)&map));
+	for (i = 0; i < bytes; i += PAGE_BYTES)
+		ASSERT_EQ(0, *(__u64 *)(map + i)) TH_LOG("page %zu", i / PAGE_BYTES);
+	fill_pages(map, SEED_BUFFER, bytes / PAGE_BYTES);
+	munmap(map, bytes);
+}
+
+/*
+ * Guards: a hole that is there again once it was filled: a page with its last
+ * owner's data, or none, which is a BUG of 6.12
+ */
+TEST_F(lock, punched_again)
+{
+	struct puncher puncher;
+	pthread_t thread;
+	int dmabuf, round;
+	void *result;
+
+	if (!reserve_huge_pages(2 * HOLE_PAGES))
+		SKIP(return, "not enough memory for %d huge pages", 2 * HOLE_PAGES);
+	for (round = 0; round < ROUNDS; round++) {
+		puncher.memfd = make_memfd(MFD_HUGETLB | MFD_HUGE_2MB, HOLE_PAGES * HUGE_PAGE_BYTES,
+					   F_SEAL_SHRINK);
+		puncher.over = 0;
+		ASSERT_LE(0, puncher.memfd);
+		ASSERT_EQ(0, pthread_create(&thread, NULL, punch_again, &puncher));
+		dmabuf = create(self->device, puncher.memfd, 0, HOLE_PAGES * HUGE_PAGE_BYTES, 0);
+		__atomic_store_n(&puncher.over, 1, __ATOMIC_RELAXED);
+		pthread_join(thread, &result);
+		EXPECT_EQ(NULL, result);
+		ASSERT_LE(0, dmabuf) TH_LOG("round %d", round);
+		check_filled(_metadata, dmabuf);
+		close(dmabuf);
+		close(puncher.memfd);
+	}
+}
+#endif
+
 FIXTURE(create)
 {
 	struct baseline before;
