@@ -183,7 +183,7 @@ def _matrix(verbs: "_Verbs") -> None:
     )
     matrix.add_argument("--verbose", action="store_true", help="all rows, all causes")
     _vm_options(matrix)
-    _more_vms(matrix)
+    _run_options(matrix)
     matrix.set_defaults(run=commands.matrix)
 
 
@@ -297,14 +297,8 @@ def _test_options(parser: argparse.ArgumentParser) -> None:
         default="ours",
         help="builtin: hold the kernel's own udmabuf to our tests (default: %(default)s)",
     )
-    parser.add_argument(
-        "--seed",
-        type=optionvalue.seed,
-        metavar="N",
-        help="start the tests' random choices from what another run's manifest.json says",
-    )
     _vm_options(parser)
-    _more_vms(parser)
+    _run_options(parser)
 
 
 def _tests(parser: argparse.ArgumentParser) -> None:
@@ -316,7 +310,13 @@ def _tests(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _more_vms(parser: argparse.ArgumentParser) -> None:
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--seed",
+        type=optionvalue.seed,
+        metavar="N",
+        help="start the tests' random choices from what another run's manifest.json says",
+    )
     parser.add_argument(
         "--more-vms",
         type=int,

@@ -89,6 +89,7 @@ def matrix(arguments: argparse.Namespace, place: Place) -> int:
         cold=arguments.cold,
         jobs=arguments.jobs,
         more=arguments.more_vms,
+        seed=arguments.seed,
     )
     check_cells = matrixcheck.check_matrix
     if arguments.baseline is not None:

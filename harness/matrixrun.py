@@ -60,12 +60,14 @@ class MatrixOptions:
         cold: boot every VM instead of restoring a snapshot.
         jobs: VMs at a time; None for what the host carries.
         more: VMs of a cell for what a crash, hang or dirt left over.
+        seed: what random choices of the tests start from; None for another in each cell.
     """
 
     patterns: tuple[str, ...] = ()
     cold: bool = False
     jobs: int | None = None
     more: int = MORE
+    seed: int | None = None
 
 
 def choose(matrix: Matrix, names: Sequence[str], groups: Sequence[str]) -> tuple[Cell, ...]:
@@ -304,7 +306,7 @@ class _Crew:
 
     def _options(self, cell: Cell, lanes: int) -> runner.Options:
         before = self.last.get(cell.name)
-        return runner.Options(
+        options = runner.Options(
             patterns=self.patterns[cell.name],
             cold=self.options.cold,
             jobs=lanes,
@@ -315,6 +317,7 @@ class _Crew:
             cpus=cell.cpus,
             seconds=before.test_seconds if before is not None else {},
         )
+        return options if self.options.seed is None else replace(options, seed=self.options.seed)
 
 
 def with_known(place: Place, cell: CellResult, builtin: bool) -> CellResult:

@@ -79,18 +79,20 @@ def gather(
     )
 
 
-def again(manifest: Manifest | None, cell: str, tests: Iterable[str] = ()) -> str:
-    """Return the command that runs tests again.
+def again(manifest: Manifest | None, cell: str = "", tests: Iterable[str] = ()) -> str:
+    """Return the command that runs tests again, their random choices being the same.
 
     Args:
-        manifest: of a run of its own; None for a cell of a matrix.
-        cell: its name.
+        manifest: of the run; None if there is none.
+        cell: which of a matrix's; empty for a run of its own.
         tests: ids; what is none of a single test's runs its suite, or all.
     """
     words = ["harness", "matrix", "--cell", cell]
-    if manifest is not None:
+    if manifest is not None and not cell:
         words = ["harness", "check", "--kernel", manifest.kernel]
         words += ["--driver", "builtin"] if manifest.driver == BUILTIN else []
+    seed = dict(manifest.extra).get("seed") if manifest is not None else None
+    words += ["--seed", seed] if seed is not None else []
     patterns = []
     for id_ in tests:
         suite, _, name = id_.partition(":")
@@ -122,7 +124,7 @@ def _cell(folder: Path, cell: CellResult) -> Cell:
         error=cell.error or "",
         manifest=manifest,
         record=record,
-        again=again(_own(folder, cell, manifest), cell.name),
+        again=again(manifest, _in_matrix(folder, cell)),
         links=tuple(_link(folder, path, cell.folder) for path in files if path.is_file()),
         coverage=tuple(_link(folder, path, cell.folder) for path in _coverage(cell.folder)),
         covered=load_coverage(cell.folder),
@@ -137,9 +139,9 @@ def _coverage(run: Path) -> list[Path]:
     return sorted(path for path in folder.glob("*") if path.is_file())[:_MOST_LINKS]
 
 
-def _own(folder: Path, cell: CellResult, manifest: Manifest | None) -> Manifest | None:
-    """Return the manifest of a run of its own, None for a cell of a matrix."""
-    return manifest if cell.folder == folder else None
+def _in_matrix(folder: Path, cell: CellResult) -> str:
+    """Return the name of a matrix's cell, nothing for a run of its own."""
+    return cell.name if cell.folder != folder else ""
 
 
 def _link(folder: Path, path: Path, base: Path) -> Link:
@@ -160,10 +162,7 @@ class _Details:
         self._folder = folder
         self._folders = {one.name: one.folder for one in results}
         self._cells = {one.name: one for one in cells}
-        self._own = {
-            cell.name: _own(folder, one, cell.manifest)
-            for one, cell in zip(results, cells, strict=True)
-        }
+        self._in_matrix = {one.name: _in_matrix(folder, one) for one in results}
         self._history = history
         self._specs = specs
         self._room = _ROOM
@@ -192,7 +191,7 @@ class _Details:
             spec=self._specs.get(without_variant(test.id)),
             console=console if shown else None,
             log=self._log(failure),
-            again=again(self._own.get(cell.name), cell.name, [test.id]),
+            again=again(cell.manifest, self._in_matrix[cell.name], [test.id]),
             shown=shown,
         )
 

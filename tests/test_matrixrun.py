@@ -502,6 +502,14 @@ def test_a_cell_knows_how_many_vms_it_spoils(tmp_path: Path, asked: int, expecte
     assert crew._options(cell, 1).more == expected
 
 
+def test_random_choices_are_those_asked_for(tmp_path: Path) -> None:
+    cell = Cell(name="x", kernel="6.12")
+    crew = crew_of_one(cell, tmp_path, MatrixOptions(seed=7))
+    assert crew._options(cell, 1).seed == 7
+    crew = crew_of_one(cell, tmp_path, MatrixOptions())
+    assert len({crew._options(cell, 1).seed for _ in range(9)}) > 1
+
+
 def test_what_fits_runs_at_once() -> None:
     # Each has one guest that runs and one that gets ready.
     room = Room(Capacity(cpus=2, memory=4 * 1536))

@@ -342,11 +342,25 @@ def test_history_and_flakes(tmp_path: Path) -> None:
 )
 def test_the_command_that_runs_it_again(ids: list[str], driver: str, command: str) -> None:
     own = manifest(driver=driver, kernel="/home/me/a b")
-    assert again(own, "a b", ids) == command
+    assert again(own, tests=ids) == command
 
 
-def test_the_command_for_a_cell() -> None:
-    assert again(None, "6.12+debug", ["a:b.c"]) == "harness matrix --cell 6.12+debug a:b.c"
+@pytest.mark.parametrize(
+    ("cell", "seed", "command"),
+    [
+        ("", "7", "harness check --kernel 6.12 --seed 7 a:b.c"),
+        ("6.12+debug", "7", "harness matrix --cell 6.12+debug --seed 7 a:b.c"),
+        # Such a run was made before there were seeds.
+        ("6.12+debug", None, "harness matrix --cell 6.12+debug a:b.c"),
+    ],
+)
+def test_it_makes_the_same_random_choices(cell: str, seed: str | None, command: str) -> None:
+    extra = () if seed is None else (("seed", seed),)
+    assert again(replace(manifest(), extra=extra), cell, ["a:b.c"]) == command
+
+
+def test_the_command_for_a_cell_that_could_not_be_run() -> None:
+    assert again(None, "6.12+debug") == "harness matrix --cell 6.12+debug"
 
 
 def test_bars_fit_and_are_to_scale() -> None:
