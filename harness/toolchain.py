@@ -260,6 +260,7 @@ class _Chooser:
             raise ToolchainError(
                 f"neither a compiler of this host nor a Debian {root.spec.suite} root builds "
                 f"modules for {release}: {failure}",
-                hint=f"apt-get install {wanted}; or allow user namespaces, or run as root",
+                hint=f"apt-get install {wanted}; or allow user namespaces, or run as root; in a "
+                "container, with CAP_SYS_ADMIN",
             )
         return toolchain
