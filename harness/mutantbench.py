@@ -90,18 +90,26 @@ class Bench:
                 return
             start = time.monotonic()
             result = self._judged(place or self.place, self.ready.driver, new, "control")
-            for test in result.tests:
-                if not test.status.good:
-                    why = f": {test.reason}" if test.reason else ""
-                    raise HarnessError(
-                        f"the driver itself does not pass {test.id} ({test.status}{why}):"
-                        " no mutant can be judged",
-                        hint=f"the run is {self._folder(self.place, 'control') / 'latest'}",
-                    )
+            self._passes(result)
             for suite in new:
                 self._save(key, [suite], result, start=start)
                 self._passed.update(suite.full_ids)
             self.passing.update(test.id for test in result.tests if test.status in _GOOD)
+
+    def _passes(self, result: RunResult) -> None:
+        """Raise HarnessError if the driver itself did not pass."""
+        bad = [test for test in result.tests if not test.status.good]
+        if not bad:
+            return
+        # The first red test stopped the others, which have no verdict then.
+        test = next((test for test in bad if test.status.judged), bad[0])
+        said = test.reason or next(iter(test.lines), "")
+        why = f": {said}" if said else ""
+        raise HarnessError(
+            f"the driver itself does not pass {test.id} ({test.status}{why}):"
+            " no mutant can be judged",
+            hint=f"the run is {self._folder(self.place, 'control') / 'latest'}",
+        )
 
     def _known(self, key: str, suite: Suite) -> bool:
         """Whether the driver itself is known to pass these tests of a suite."""

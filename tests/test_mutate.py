@@ -118,6 +118,13 @@ def test_the_driver_itself_must_pass(lab: Lab) -> None:
         lab.mutate()
 
 
+def test_what_the_driver_does_not_pass_is_told_from_what_was_not_run(lab: Lab) -> None:
+    lab.mutant("one", expect="mmap:map.content sg:table.read")
+    lab.says["good"] = {"mmap:map.content": Status.CRASHED, "sg:table.read": Status.FAIL}
+    with pytest.raises(HarnessError, match=r"does not pass sg:table\.read"):
+        lab.mutate()
+
+
 def test_the_driver_itself_must_pass_the_other_tests_too(lab: Lab) -> None:
     lab.mutant("one")
     lab.says["good"] = {"sg:table.read": Status.FAIL}
