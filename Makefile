@@ -40,7 +40,7 @@ test: $(VENV)/test.stamp
 test-slow: $(VENV)/test.stamp
 	@ci/test -m slow $(ARGS)
 
-#: make rehearsal the jobs of the GitHub workflows, each in a bare root  (ARGS='-k check-cell')
+#: make rehearsal the jobs of the GitHub workflows, each on a bare Debian  (ARGS='-k check-cell')
 rehearsal: $(VENV)/test.stamp
 	@ci/test -m rehearsal $(ARGS)
 

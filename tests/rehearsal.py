@@ -2,7 +2,7 @@
 """GitHub workflows, read well enough to run their steps at home.
 
 Only what our own workflows use is understood; anything else is an error, so that no step is left
-out in silence.
+out in silence. Steps run as on GitHub's runners: not as root, but as a user who may sudo.
 """
 
 import re
@@ -15,15 +15,21 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from harness.archive import DEBIAN_KEYRING, host_settings
-from harness.buildroot import BuildRoot
-from harness.matrix import BuildRootSpec
 from harness.run import Completed, Spawner
 
 _EXPRESSION = re.compile(r"\$\{\{ *(.*?) *\}\}")
+_ENTER = Path(__file__).parent / "in-machine"
 # What a new Debian has for a developer who cloned this: no compiler, no QEMU.
-_BARE = ("ca-certificates", "git", "make", "python3", "python3-venv")
+_BARE = ("ca-certificates", "git", "make", "python3", "python3-venv", "sudo")
+_SUITE, _MIRROR = "bookworm", "http://deb.debian.org/debian"
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# GitHub's user, by name, number and rights.
+_USER, _UID = "runner", "1001"
+_HOME = Path("/home") / _USER
+_PROJECT = _HOME / "project"
 # How this machine reaches its package archives, where it needs to be told.
 _REACH = (
+    "etc/hosts",
     "etc/resolv.conf",
     "etc/pip.conf",
     "etc/ssl/certs/ca-certificates.crt",
@@ -98,20 +104,43 @@ def fill(text: str, context: Mapping[str, str]) -> str:
     return _EXPRESSION.sub(lambda match: context[match[1]], text)
 
 
-def bare_root(folder: Path, spawner: Spawner) -> BuildRoot:
-    """Make a Debian 12 that has only what a clone takes.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Machine:
+    """A Debian that has only what a clone takes, and a user who may sudo.
+
+    Attributes:
+        path: its root, a folder of ours.
+    """
+
+    path: Path
+    spawner: Spawner
+
+    @property
+    def home(self) -> Path:
+        """The user's home, as a path of ours."""
+        return self.path / _HOME.relative_to("/")
+
+    def run(self, argv: Sequence[str], *, user: str = _USER) -> Completed:
+        """Run a command there; no status is an error."""
+        words: tuple[str | Path, ...] = (
+            *("unshare", "--mount", "--pid", "--fork", "--kill-child", _ENTER, self.path),
+            *("runuser", "-u", user, "--", "env", "-i", f"PATH={_PATH}", "LC_ALL=C.UTF-8", *argv),
+        )
+        return self.spawner.run(words, deadline=DEADLINE, check=False)
+
+
+def bare_machine(folder: Path, repository: Path, spawner: Spawner) -> tuple[Machine, str]:
+    """Make a machine, and put a copy of a repository there.
 
     Args:
         folder: does not exist yet.
+
+    Returns:
+        The machine, and where it has the repository.
     """
     aptopts = (f"--aptopt={line.rstrip(';')}" for line in host_settings(spawner))
-    spec = BuildRootSpec(
-        suite="bookworm", mirror="http://deb.debian.org/debian", compiler="", packages=_BARE
-    )
     argv = ("mmdebstrap", "--quiet", "--variant=apt", f"--keyring={DEBIAN_KEYRING}", *aptopts)
-    spawner.run(
-        (*argv, f"--include={','.join(_BARE)}", spec.suite, folder, spec.mirror), deadline=DEADLINE
-    )
+    spawner.run((*argv, f"--include={','.join(_BARE)}", _SUITE, folder, _MIRROR), deadline=DEADLINE)
     for name in _REACH:
         source = Path("/") / name
         if source.is_file():
@@ -119,15 +148,22 @@ def bare_root(folder: Path, spawner: Spawner) -> BuildRoot:
             shutil.copyfile(source, folder / name)
     if (folder / _REACH[-1]).exists():
         (folder / "etc/apt/sources.list").unlink(missing_ok=True)
-    return BuildRoot(path=folder, spec=spec)
+    (folder / "etc/sudoers.d" / _USER).write_text(f"{_USER} ALL=(ALL) NOPASSWD:ALL\n")
+    machine = Machine(path=folder, spawner=spawner)
+    clone = _HOME / "origin"
+    add = ("useradd", "--create-home", "--shell", "/bin/bash", "--uid", _UID, _USER)
+    assert machine.run(add, user="root").status == 0
+    there = machine.home / clone.name
+    spawner.run(("git", "clone", "-q", "--bare", repository, there), deadline=DEADLINE)
+    assert machine.run(("chown", "-R", f"{_USER}:", str(clone)), user="root").status == 0
+    return machine, str(clone)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runner:
     """A machine of ours in the place of GitHub's."""
 
-    root: BuildRoot
-    spawner: Spawner
+    machine: Machine
 
     def job(
         self, job: Job, context: Mapping[str, str], clone: str
@@ -136,7 +172,7 @@ class Runner:
 
         Args:
             context: the value of each expression but `steps.*`.
-            clone: the repository, as a path in the root.
+            clone: the repository, as a path of the machine.
 
         Yields:
             What the step is, and how its command ended or what stood in for its action.
@@ -157,9 +193,7 @@ class Runner:
             yield step.run, done
             if done.status:
                 return
-            output = self.root.path / "root/output"
-            for line in output.read_text().splitlines() if output.exists() else ():
-                name, _, value = line.partition("=")
+            for name, value in self.outputs().items():
                 known[f"steps.{step.id}.outputs.{name}"] = value
         for step in job.steps:
             # This one keeps its folder when all is done.
@@ -167,14 +201,15 @@ class Runner:
                 yield "actions/cache, after the job", self._keep(step.inputs["path"])
 
     def outputs(self) -> dict[str, str]:
-        """Return what the last step that said something said."""
-        lines = (self.root.path / "root/output").read_text().splitlines()
+        """Return what steps said so far."""
+        output = self.machine.home / "output"
+        lines = output.read_text().splitlines() if output.exists() else ()
         return dict(line.split("=", 1) for line in lines)
 
     def _use(self, action: str, inputs: Mapping[str, str], clone: str) -> str:
         match action:
             case "actions/checkout":
-                done = self._run(f"git clone -q {clone} /root/project", {}, folder="/root")
+                done = self._run(f"git clone -q {clone} {_PROJECT}", {}, folder=_HOME)
                 assert done.status == 0, done.output
                 return clone
             case "actions/cache" | "actions/cache/restore":
@@ -198,6 +233,7 @@ class Runner:
             if f"{kernel.parent.name}-{kernel.name}" == key:
                 there = self._place(folder) / kernel.parent.name / kernel.name
                 shutil.copytree(kernel, there, symlinks=True)
+                self._own(folder)
                 return f"from {kernel}"
         return "nothing is kept by this key"
 
@@ -208,19 +244,21 @@ class Runner:
         assert files, f"nothing in {folder}"
         return f"{files} files in {folder}"
 
-    def _place(self, folder: str) -> Path:
-        home = self.root.path / "root"
-        name = folder.removeprefix("~/")
-        return home / "project" / folder if name == folder else home / name
+    def _own(self, folder: str) -> None:
+        """Give the user what was put there by us, and the folders made on the way."""
+        place = self._place(folder).relative_to(self.machine.home)
+        path = str(_HOME / place.parts[0])
+        assert self.machine.run(("chown", "-R", f"{_USER}:", path), user="root").status == 0
 
-    def _run(
-        self, command: str, env: Mapping[str, str], folder: str = "/root/project"
-    ) -> Completed:
+    def _place(self, folder: str) -> Path:
+        name = folder.removeprefix("~/")
+        return self.machine.home / (Path(_PROJECT.name) / folder if name == folder else name)
+
+    def _run(self, command: str, env: Mapping[str, str], folder: Path = _PROJECT) -> Completed:
         words: Sequence[str] = (
-            *("env", "-C", folder, "HOME=/root", "GITHUB_OUTPUT=/root/output"),
-            *("GITHUB_STEP_SUMMARY=/root/summary", "GITHUB_ACTIONS=true", "CI=true"),
+            *("env", "-C", str(folder), f"HOME={_HOME}", f"GITHUB_OUTPUT={_HOME}/output"),
+            *(f"GITHUB_STEP_SUMMARY={_HOME}/summary", "GITHUB_ACTIONS=true", "CI=true"),
             *(f"{name}={value}" for name, value in env.items()),
             *("bash", "-eo", "pipefail", "-c", command),
         )
-        argv = self.root.command(words, visible=[Path("/sys")])
-        return self.spawner.run(argv, deadline=DEADLINE, check=False)
+        return self.machine.run(words)

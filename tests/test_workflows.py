@@ -15,13 +15,12 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from harness.buildroot import BuildRoot
 from harness.cache import remove_tree
 from harness.canary import load_canaries
 from harness.cli import _child_environment
 from harness.matrix import DEFAULT_GROUP, load_matrix
 from harness.run import Spawner
-from tests.rehearsal import Job, Runner, bare_root, fill, read
+from tests.rehearsal import Job, Machine, Runner, bare_machine, fill, read
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -320,12 +319,10 @@ def test_the_rehearsal_is_of_a_job_that_there_is(path: Path, job: Job) -> None:
 
 
 @pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BuildRoot]:
+def pristine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Machine, str]]:
     """Make a bare Debian with what is committed here, which is what GitHub would check out."""
     folder = tmp_path_factory.mktemp("bare")
-    root = bare_root(folder / "root", spawner())
-    assert say("git", "clone", "-q", "--bare", ROOT, root.path / "root/origin").returncode == 0
-    yield root
+    yield bare_machine(folder / "root", ROOT, spawner())
     remove_tree(folder)
 
 
@@ -338,15 +335,20 @@ def spawner() -> Spawner:
 @pytest.mark.timeout(0)
 @each_job
 def test_a_job_runs_from_a_bare_root(
-    path: Path, job: Job, pristine: BuildRoot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    path: Path,
+    job: Job,
+    pristine: tuple[Machine, str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    root = replace(pristine, path=tmp_path / "root")
-    assert say("cp", "-a", pristine.path, root.path).returncode == 0
-    runner = Runner(root=root, spawner=spawner())
+    bare, clone = pristine
+    machine = replace(bare, path=tmp_path / "root")
+    assert say("cp", "-a", bare.path, machine.path).returncode == 0
+    runner = Runner(machine=machine)
     context = REHEARSED[path.stem]
     if job.name in SHARDS:
         job = replace(job, env={**job.env, "SHARD": SHARDS[job.name]})
-    for step, done in runner.job(job, context, "/root/origin"):
+    for step, done in runner.job(job, context, clone):
         with capsys.disabled():
             print(f"== {step}", f"with {job.env}" if "$" in step else "")
             print(done if isinstance(done, str) else done.output)
@@ -354,4 +356,4 @@ def test_a_job_runs_from_a_bare_root(
     if job.name == "plan":
         cells = json.loads(runner.outputs()["cells"])["include"]
         assert context["matrix.kernel"] in [cell["kernel"] for cell in cells]
-    remove_tree(root.path)
+    remove_tree(machine.path)
