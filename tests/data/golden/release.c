@@ -1224,6 +1224,11 @@ TEST_F(last_user, source_gone)
 
 	ASSERT_LE(0, dmabuf);
 	ASSERT_EQ(0, map_shared(dmabuf, self->bytes, &map));
+	/* The buffer keeps those that there are. */
+	if (variant->layout.backing == HUGETLB &&
+	    !reserve_huge_pages(self->source.bytes / HUGE_PAGE_BYTES))
+		SKIP(return, "not enough memory for %zu more huge pages",
+		     self->source.bytes / HUGE_PAGE_BYTES);
 	ASSERT_EQ(0, discard_pages(&self->source));
 	fill_pages(self->source.map, SEED_CHILD, variant->layout.pages);
 	EXPECT_EQ(0, check_buffer(_metadata, map, SEED_SOURCE, &variant->layout));
@@ -1393,5 +1398,30 @@ TEST_F(written, dirty)
 	munmap(owner, PAGE_BYTES);
 	close(memfd);
 }
+
+#ifdef UDMABUF_IOV_CREATE
+
+/*
+ * Guards: B09, M21: the same of the caller's own memory, which kernels before
+ * 6.12 unpin in another way
+ */
+TEST_F(written, dirty_anon)
+{
+	static const struct layout layout = { .nr_runs = 1, .runs = { { 0, 1 } } };
+	unsigned char *owner = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE,
+				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int dmabuf;
+
+	ASSERT_NE(MAP_FAILED, owner);
+	dmabuf = create_iov(self->device, owner, &layout, 0);
+	ASSERT_LE(0, dmabuf);
+	/* A page of anonymous memory is dirty by its page table alone, until it is swapped out. */
+	EXPECT_FALSE(is_dirty(_metadata, page_frame(owner)));
+	close(dmabuf);
+	EXPECT_TRUE(is_dirty(_metadata, page_frame(owner)));
+	munmap(owner, PAGE_BYTES);
+}
+
+#endif
 
 TEST_HARNESS_MAIN
