@@ -71,10 +71,7 @@ def parse(argv: Sequence[str] | None, *, strict: bool) -> argparse.Namespace:
 def _global_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--debug", action="store_true", help="log every command to stderr")
     parser.add_argument(
-        "--cache",
-        type=Path,
-        metavar="DIR",
-        help="keep kernels and builds here (default: XDG cache)",
+        "--cache", type=Path, metavar="DIR", help="keep kernels, builds here (default: XDG cache)"
     )
     parser.add_argument(
         "--source", type=Path, default=_SOURCE, metavar="DIR", help="work on this checkout"
@@ -90,6 +87,9 @@ def _global_options(parser: argparse.ArgumentParser) -> None:
 def _check(verbs: "_Verbs") -> None:
     check = verbs.add_parser("check", help="build, boot, test, judge")
     _test_options(check)
+    check.add_argument(
+        "--alone", action="store_true", help="each test in a VM of its own: does it need others?"
+    )
     check.add_argument("--verbose", action="store_true", help="a row for every test that passed")
     check.set_defaults(run=commands.check)
 

@@ -31,7 +31,8 @@ def check(arguments: argparse.Namespace, place: Place) -> int:
     Mainline's driver need not pass, but do what is known of it: 1 is a difference.
     """
     kernel = arguments.kernel or runner.default_kernel(place)
-    result, folder = runner.check(place, kernel, _options(arguments))
+    options = replace(_options(arguments), alone=arguments.alone)
+    result, folder = runner.check(place, kernel, options)
     console = place.progress.console
     print_run(result, folder, console, verbose=arguments.verbose)
     if _print_coverage(load_coverage(folder), console, verbose=arguments.verbose):

@@ -11,7 +11,7 @@ CPU that has no core (13.7 s for a run that took 12.2 s one VM after the other; 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.kselftest import Suite
 
@@ -82,6 +82,22 @@ def plan_lanes(
     # Where further VMs gain nothing, the plan with the fewest.
     best = min(plans, key=lambda plan: _length([cost for cost, _ in plan], jobs))
     return tuple(lane for _, lane in best)
+
+
+def lone_lanes(suites: Sequence[Suite], *, cpus: int = 1) -> tuple[Lane, ...]:
+    """Give each test a VM of its own: what passes there needs nothing that another one left.
+
+    Args:
+        suites: what is to run.
+        cpus: that each VM has at least.
+    """
+    return tuple(
+        Lane(
+            cmdline=suite.cmdline, cpus=max(cpus, suite.cpus), suites=(replace(suite, ids=(id_,)),)
+        )
+        for suite in suites
+        for id_ in suite.ids
+    )
 
 
 def _length(costs: Sequence[float], jobs: int) -> float:

@@ -26,7 +26,7 @@ from harness.kernels import KernelStore
 from harness.kmod import ModuleBuild, build_module
 from harness.kselftest import SelftestBuild, Suite
 from harness.kselftest import build as build_selftests
-from harness.lanes import plan_lanes
+from harness.lanes import lone_lanes, plan_lanes
 from harness.manifest import BUILTIN, Manifest
 from harness.matrix import Matrix, load_matrix
 from harness.place import Place
@@ -78,6 +78,7 @@ class Options:
         cpus: virtual CPUs that each VM has at least; some suites want more.
         seconds: what tests took before, by id; None asks the run before.
         seed: what random choices of the tests start from, 32 bits; another each time.
+        alone: whether each test gets a VM of its own.
     """
 
     patterns: tuple[str, ...] = ()
@@ -90,6 +91,7 @@ class Options:
     cpus: int = 1
     seconds: Mapping[str, float] | None = None
     seed: int = field(default_factory=partial(secrets.randbits, 32))
+    alone: bool = False
 
 
 def matrix_of(place: Place, *, tests: Collection[str] | None = None) -> Matrix:
@@ -246,7 +248,10 @@ def trial(
     spawner = replace(place.spawner, log=folder / "commands.log", leash=leash)
     config = _config(ready, options)
     cpus = max(options.cpus, ready.cpus)
-    lanes = plan_lanes(suites, jobs=options.jobs, seconds=before, cpus=cpus)
+    if options.alone:
+        lanes = lone_lanes(suites, cpus=cpus)
+    else:
+        lanes = plan_lanes(suites, jobs=options.jobs, seconds=before, cpus=cpus)
     with place.progress.phase("vm") as phase:
         counter = Counter(phase, suites)
 

@@ -94,6 +94,12 @@ def test_a_selection_runs_only_that(tmp_path: Path) -> None:
     assert verdicts(tmp_path)["fake:global.one"] == "pass"
 
 
+def test_each_test_alone_has_a_vm(tmp_path: Path) -> None:
+    run("clean", tmp_path, "check", "--alone")
+    manifest = json.loads((tmp_path / "runs/latest/manifest.json").read_text())
+    assert [vm["planned"] for vm in manifest["vms"]] == [["fake:global.one"], ["fake:global.two"]]
+
+
 def test_no_test_matches(tmp_path: Path) -> None:
     done = run("clean", tmp_path, "check", "nothing:*")
     assert done.returncode == 2

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.kselftest import Suite
-from harness.lanes import Lane, plan_lanes
+from harness.lanes import Lane, lone_lanes, plan_lanes
 
 
 def suite(name: str, tests: int = 1, *cmdline: str, cpus: int = 1) -> Suite:
@@ -124,3 +124,15 @@ def test_nothing_is_lost(kinds: list[tuple[float, str, int]], jobs: int) -> None
         assert [one.name for one in lane.suites] == [
             one.name for one in suites if one in lane.suites
         ]
+
+
+def test_each_test_alone_has_the_machine_of_its_suite() -> None:
+    suites = [suite("a", 2, "swiotlb=force"), suite("b", cpus=2)]
+    lanes = lone_lanes(suites)
+    assert [lane.suites[0].full_ids for lane in lanes] == [("a:a.t0",), ("a:a.t1",), ("b:a.t0",)]
+    assert [(lane.cmdline, lane.cpus) for lane in lanes] == [
+        (("swiotlb=force",), 1),
+        (("swiotlb=force",), 1),
+        ((), 2),
+    ]
+    assert [lane.cpus for lane in lone_lanes(suites, cpus=4)] == [4, 4, 4]
