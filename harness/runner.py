@@ -26,7 +26,7 @@ from harness.kernels import KernelStore
 from harness.kmod import ModuleBuild, build_module
 from harness.kselftest import SelftestBuild, Suite
 from harness.kselftest import build as build_selftests
-from harness.lanes import lone_lanes, plan_lanes
+from harness.lanes import Lane, lone_lanes, plan_lanes
 from harness.manifest import BUILTIN, Manifest
 from harness.matrix import Matrix, load_matrix
 from harness.place import Place
@@ -239,7 +239,8 @@ def trial(
             f"{ready.kernel.name} has no built-in udmabuf", hint="6.12, 7.2 and 7.3 have it"
         )
     suites = select(ready.selftests.suites, options.patterns)
-    before = _seconds_before(place.runs) if options.seconds is None else options.seconds
+    # By the times of the latest run, which this one becomes next.
+    lanes = _lanes(place, suites, options, cpus=max(options.cpus, ready.cpus))
     folder = make_run(folder) if folder else new_run(place.runs, ready.kernel.release)
     ours = () if options.builtin else (ready.driver.ko,)
     modules = (*ours, *(one.ko for one in ready.helpers))
@@ -247,11 +248,6 @@ def trial(
     leash = place.spawner.leash or Leash()
     spawner = replace(place.spawner, log=folder / "commands.log", leash=leash)
     config = _config(ready, options)
-    cpus = max(options.cpus, ready.cpus)
-    if options.alone:
-        lanes = lone_lanes(suites, cpus=cpus)
-    else:
-        lanes = plan_lanes(suites, jobs=options.jobs, seconds=before, cpus=cpus)
     with place.progress.phase("vm") as phase:
         counter = Counter(phase, suites)
 
@@ -312,6 +308,15 @@ def _boot(place: Place, spawner: Spawner, *, cold: bool) -> Boot:
         )
 
     return boot
+
+
+def _lanes(
+    place: Place, suites: Sequence[Suite], options: Options, *, cpus: int
+) -> tuple[Lane, ...]:
+    if options.alone:
+        return lone_lanes(suites, cpus=cpus)
+    seconds = _seconds_before(place.runs) if options.seconds is None else options.seconds
+    return plan_lanes(suites, jobs=options.jobs, seconds=seconds, cpus=cpus)
 
 
 def _seconds_before(runs: Path) -> dict[str, float]:
