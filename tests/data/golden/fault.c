@@ -17,6 +17,7 @@
 
 #define FAIL_NTH	"/proc/thread-self/fail-nth"
 #define DEBUGFS		"/sys/kernel/debug/"
+#define COPIES_TO_FAIL	DEBUGFS "fail_usercopy/times"
 /* No call of ours takes so many allocations: the count does not come to its end. */
 #define MOST_FAULTS	2000
 #define TEST_UID	61193
@@ -50,6 +51,7 @@ static void set_faults_up(void)
 		{ DEBUGFS "fail_page_alloc/min-order", "0" },
 		{ DEBUGFS "fail_page_alloc/verbose", "0" },
 		{ DEBUGFS "fail_usercopy/verbose", "0" },
+		{ COPIES_TO_FAIL, "1000000" },
 	};
 	size_t i;
 
@@ -104,26 +106,30 @@ static bool was_met(int fail_nth)
 	return pread(fail_nth, number, sizeof(number) - 1, 0) > 0 && !atoi(number);
 }
 
-/* Let the first, second... allocation of a call fail, until there is none that could. */
+/*
+ * Let the first, second... allocation or copy of a call fail, until there is none that could. Only
+ * of a copy it may say EFAULT: the kernel counts how many of these it has let fail.
+ */
 static void fail_each(struct __test_metadata *_metadata, struct victim *self,
 		      int (*attempt)(struct victim *self))
 {
 	struct baseline before;
 	int nth, result;
+	long long copies;
 	bool met;
 
 	baseline_take(&before);
 	for (nth = 1; nth <= MOST_FAULTS; nth++) {
 		if (self->holes)
 			ASSERT_EQ(0, discard_pages(&self->source));
+		copies = read_number(COPIES_TO_FAIL);
 		ASSERT_TRUE(set_fault(self->fail_nth, nth));
 		result = attempt(self);
 		met = was_met(self->fail_nth);
 		ASSERT_TRUE(set_fault(self->fail_nth, 0));
-		/* A copy of arguments may fail, too. */
-		ASSERT_TRUE(!result || result == -ENOMEM || result == -EFAULT) {
-			TH_LOG("fault %d: %s", nth, strerror(-result));
-		}
+		if (result)
+			ASSERT_EQ(read_number(COPIES_TO_FAIL) < copies ? -EFAULT : -ENOMEM, result)
+				TH_LOG("fault %d: %s", nth, strerror(-result));
 		ASSERT_TRUE(check_baseline(_metadata, &before)) TH_LOG("fault %d", nth);
 		if (!met)
 			break;
@@ -482,6 +488,48 @@ TEST_F_TIMEOUT(creation, fails, 20)
 	EXPECT_EQ(0, flock(self->again, LOCK_EX | LOCK_NB));
 	/* ... and this counts the references to all pages. */
 	EXPECT_EQ(0, fcntl(self->again, F_ADD_SEALS, F_SEAL_WRITE));
+}
+
+FIXTURE(pieces)
+{
+	struct victim victim;
+};
+
+FIXTURE_SETUP(pieces)
+{
+	/* Of many pages: what lists them is larger than a page by far. */
+	static const struct layout layout = {
+		.backing = SHMEM, .pages = 4096, .nr_runs = 1, .runs = { { 0, 4096 } },
+	};
+
+	victim_open(_metadata, &self->victim, &layout);
+}
+
+FIXTURE_TEARDOWN(pieces)
+{
+	EXPECT_TRUE(check_baseline(_metadata, &self->victim.before));
+}
+
+/*
+ * Guards: B30: a list of pages that has to be in one piece, which large memory
+ * seldom is after a while
+ */
+TEST_F_TIMEOUT(pieces, create, 20)
+{
+	struct victim *victim = &self->victim;
+	int filter = open("/proc/thread-self/make-it-fail", O_WRONLY | O_CLOEXEC), result;
+
+	if (filter < 0 || !write_number(DEBUGFS "fail_page_alloc/task-filter", 1))
+		SKIP(return, "this kernel does not let allocations of pages fail");
+	/* 32 KiB: slabs do with less when they must, the list of the pages takes that. */
+	ASSERT_TRUE(write_number(DEBUGFS "fail_page_alloc/min-order", 3));
+	ASSERT_TRUE(write_number(DEBUGFS "fail_page_alloc/times", -1));
+	ASSERT_TRUE(write_number(DEBUGFS "fail_page_alloc/probability", 100));
+	ASSERT_EQ(1, write(filter, "1", 1));
+	result = create_buffer(victim);
+	ASSERT_EQ(1, pwrite(filter, "0", 1, 0));
+	EXPECT_TRUE(write_number(DEBUGFS "fail_page_alloc/probability", 0));
+	EXPECT_EQ(0, result);
 }
 
 TEST_HARNESS_MAIN
