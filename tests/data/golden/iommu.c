@@ -273,8 +273,9 @@ TEST_F(behind, two_mappings)
 }
 
 /*
- * Guards: M17: a sync of as many entries as there are segments, or the other
- * way round
+ * Guards: a sync of what is not mapped. By how many entries (M17) it goes, x86
+ * does not tell behind an IOMMU: its DMA is coherent there, and swiotlb:bounce,
+ * where it is not, maps entry by entry
  */
 TEST_F(behind, synced)
 {
