@@ -144,11 +144,8 @@ FIXTURE_VARIANT_ADD(cow, hugetlb_mprotect)
 	.change = PROTECT,
 };
 
-/*
- * Have the kernel take the memory away, and find it gone, or there as it is @pinned. What it does to
- * a page that nobody holds tells whether it takes any.
- */
-static void page_out(struct __test_metadata *_metadata, void *memory, bool pinned)
+/* What the kernel does to a page that nobody holds tells whether it takes any. */
+static void check_swapping(struct __test_metadata *_metadata)
 {
 	char *control = mmap(NULL, PAGE_BYTES, PROT_READ | PROT_WRITE,
 			     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -156,11 +153,17 @@ static void page_out(struct __test_metadata *_metadata, void *memory, bool pinne
 	ASSERT_NE(MAP_FAILED, control);
 	fill_page(control, SEED_SOURCE, 0);
 	ASSERT_EQ(0, madvise(control, PAGE_BYTES, MADV_PAGEOUT));
-	ASSERT_EQ(0, madvise(memory, PAGES * PAGE_BYTES, MADV_PAGEOUT));
 	ASSERT_EQ(1, count_swapped(control, 1));
-	EXPECT_EQ(pinned ? 0 : PAGES, count_swapped(memory, PAGES));
 	EXPECT_TRUE(check_page(_metadata, control, SEED_SOURCE, 0));
 	munmap(control, PAGE_BYTES);
+}
+
+/* Have the kernel take the memory away, and find it gone, or there as it is @pinned. */
+static void page_out(struct __test_metadata *_metadata, void *memory, bool pinned)
+{
+	ASSERT_EQ(0, madvise(memory, PAGES * PAGE_BYTES, MADV_PAGEOUT));
+	check_swapping(_metadata);
+	EXPECT_EQ(pinned ? 0 : PAGES, count_swapped(memory, PAGES));
 }
 
 /* Map the memory, with nothing in it yet. Return: false after marking the test as skipped. */
@@ -517,6 +520,120 @@ TEST_F(shared, all_see_all)
 			       layout_source_page(&variant->layout, 0) * PAGE_BYTES, SEED_BUFFER,
 			       layout_source_page(&variant->layout, 0)));
 	munmap(map, self->bytes);
+}
+
+/* Write as the parent, with a child that has both mappings; it sees what the buffer sees. */
+static void write_as_parent(struct __test_metadata *_metadata, struct source *source,
+			    const struct layout *layout, void *map)
+{
+	size_t page = layout_source_page(layout, 0);
+	int go[2], done;
+	pid_t child;
+	char byte;
+
+	ASSERT_EQ(0, pipe(go));
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child) {
+		close(go[1]);
+		/* The end of the pipe: the parent has written. */
+		done = read(go[0], &byte, 1);
+		_exit(done || check_buffer(_metadata, map, SEED_CHILD, layout) ||
+		      !check_page(_metadata, source->map + page * PAGE_BYTES, SEED_CHILD, page));
+	}
+	close(go[0]);
+	ASSERT_EQ(0, mprotect(source->map, source->bytes, PROT_READ));
+	ASSERT_EQ(0, mprotect(source->map, source->bytes, PROT_READ | PROT_WRITE));
+	fill_pages(source->map, SEED_CHILD, layout->pages);
+	close(go[1]);
+	EXPECT_EQ(0, join(child));
+	EXPECT_EQ(0, check_buffer(_metadata, map, SEED_CHILD, layout));
+}
+
+/*
+ * Guards: the same the other way round, and with the rights of the mapping
+ * changed in between
+ */
+TEST_F(shared, parent_writes)
+{
+	int device = open_device(_metadata);
+	int dmabuf = export_source(device, &self->source);
+	void *map;
+
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, map_shared(dmabuf, self->bytes, &map));
+	write_as_parent(_metadata, &self->source, &variant->layout, map);
+	munmap(map, self->bytes);
+	close(dmabuf);
+	close(device);
+}
+
+FIXTURE(paged)
+{
+	struct baseline before;
+	struct source source;
+};
+
+/* Shared memory that the kernel wants back between export and fork(). */
+FIXTURE_VARIANT(paged)
+{
+	struct layout layout;
+};
+
+FIXTURE_VARIANT_ADD(paged, shmem_inner)
+{
+	.layout = {
+		.backing = SHMEM,
+		.pages = 6,
+		.nr_runs = 1,
+		.runs = { { 1, 4 } },
+	},
+};
+
+FIXTURE_VARIANT_ADD(paged, shmem_many)
+{
+	.layout = {
+		.backing = SHMEM,
+		.pages = 8,
+		.nr_runs = 4,
+		.runs = { { 6, 1 }, { 0, 2 }, { 4, 2 }, { 3, 1 } },
+	},
+};
+
+FIXTURE_SETUP(paged)
+{
+	if (!source_open(_metadata, &self->source, &variant->layout))
+		return;
+	baseline_take(&self->before);
+	start_swap(_metadata);
+}
+
+FIXTURE_TEARDOWN(paged)
+{
+	stop_swap(_metadata);
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+/*
+ * Guards: a buffer that is left behind when its pages are swapped out, and in
+ * again elsewhere
+ */
+TEST_F(paged, parent_writes)
+{
+	size_t bytes = layout_pages(&variant->layout) * PAGE_BYTES;
+	int device = open_device(_metadata);
+	int dmabuf = export_source(device, &self->source);
+	void *map;
+
+	ASSERT_LE(0, dmabuf);
+	ASSERT_EQ(0, map_shared(dmabuf, bytes, &map));
+	/* What the buffer has stays: it could not follow what comes back. */
+	ASSERT_EQ(0, madvise(self->source.map, self->source.bytes, MADV_PAGEOUT));
+	check_swapping(_metadata);
+	write_as_parent(_metadata, &self->source, &variant->layout, map);
+	munmap(map, bytes);
+	close(dmabuf);
+	close(device);
 }
 
 TEST_HARNESS_MAIN

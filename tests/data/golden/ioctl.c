@@ -15,11 +15,20 @@
 #define PAGE	4096ULL
 #define HUGE_PAGE	(512 * PAGE)
 
+/* 6.3, behind headers of 6.1. */
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL	0x0008U
+#endif
+#ifndef F_SEAL_EXEC
+#define F_SEAL_EXEC	0x0020
+#endif
+
 enum file {
 	MEMFD,
 	MEMFD_READ_ONLY,
 	MEMFD_WRITE_ONLY,
 	MEMFD_HUGE,
+	MEMFD_NOEXEC,
 	TMPFS_FILE,
 	NOT_OPEN,
 	DEVICE,
@@ -55,6 +64,12 @@ static int open_file(struct __test_metadata *_metadata, enum file file, int seal
 		if (!reserve_huge_pages(2))
 			SKIP(return -1, "not enough memory for huge pages");
 		fd = make_memfd(MFD_HUGETLB | MFD_HUGE_2MB, HUGE_PAGE, seals);
+		break;
+	case MEMFD_NOEXEC:
+		if (kernel_before(6, 3))
+			SKIP(return -1, "this kernel has no F_SEAL_EXEC");
+		fd = make_memfd(MFD_NOEXEC_SEAL, 4 * PAGE, seals);
+		ASSERT_TRUE(fcntl(fd, F_GET_SEALS) & F_SEAL_EXEC);
 		break;
 	case PATH_ONLY:
 		fd = reopen(make_memfd(0, 4 * PAGE, seals), O_PATH);
@@ -139,6 +154,17 @@ FIXTURE_VARIANT_ADD(create, other_seals)
 {
 	.file = MEMFD,
 	.seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL,
+	.offset = 0,
+	.size = PAGE,
+	.flags = 0,
+	.expected = 0,
+};
+
+/* Guards: a memfd refused for a seal that means nothing here */
+FIXTURE_VARIANT_ADD(create, exec_sealed)
+{
+	.file = MEMFD_NOEXEC,
+	.seals = F_SEAL_SHRINK,
 	.offset = 0,
 	.size = PAGE,
 	.flags = 0,

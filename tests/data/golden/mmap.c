@@ -143,6 +143,16 @@ FIXTURE_VARIANT_ADD(map, hugetlb_many)
 	},
 };
 
+FIXTURE_VARIANT_ADD(map, hugetlb_twice)
+{
+	.layout = {
+		.backing = HUGETLB,
+		.pages = 1024,
+		.nr_runs = 4,
+		.runs = { { 600, 1 }, { 600, 1 }, { 511, 2 }, { 600, 1 } },
+	},
+};
+
 FIXTURE_SETUP(map)
 {
 	int device;

@@ -144,6 +144,16 @@ FIXTURE_VARIANT_ADD(table, hugetlb_many)
 	},
 };
 
+FIXTURE_VARIANT_ADD(table, hugetlb_twice)
+{
+	.layout = {
+		.backing = HUGETLB,
+		.pages = 1024,
+		.nr_runs = 4,
+		.runs = { { 600, 1 }, { 600, 1 }, { 511, 2 }, { 600, 1 } },
+	},
+};
+
 FIXTURE_SETUP(table)
 {
 	import_layout(_metadata, &self->imported, &variant->layout);
