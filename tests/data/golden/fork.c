@@ -568,6 +568,8 @@ TEST_F(shared, parent_writes)
 	close(device);
 }
 
+#ifdef UDMABUF_IOV_CREATE
+
 FIXTURE(paged)
 {
 	struct baseline before;
@@ -635,5 +637,7 @@ TEST_F(paged, parent_writes)
 	close(dmabuf);
 	close(device);
 }
+
+#endif
 
 TEST_HARNESS_MAIN

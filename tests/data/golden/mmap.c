@@ -149,7 +149,7 @@ FIXTURE_VARIANT_ADD(map, hugetlb_twice)
 		.backing = HUGETLB,
 		.pages = 1024,
 		.nr_runs = 4,
-		.runs = { { 600, 1 }, { 600, 1 }, { 511, 2 }, { 600, 1 } },
+		.runs = { { 600, 3 }, { 600, 3 }, { 511, 2 }, { 601, 1 } },
 	},
 };
 
