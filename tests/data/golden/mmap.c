@@ -10,6 +10,9 @@
 #include "udmabuf_test.h"
 #include "ram_disk.h"
 
+#include <elf.h>
+#include <sys/resource.h>
+
 FIXTURE(map)
 {
 	struct source source;
@@ -848,6 +851,101 @@ TEST_F(neighbours, below)
 	munmap(below, half + bytes);
 	close(dmabuf);
 	close(device);
+}
+
+#define CORE_PATTERN	"/proc/sys/kernel/core_pattern"
+#define CORE		"/tmp/ksft-core"
+
+FIXTURE(core)
+{
+	struct source source;
+	char pattern[256];
+	size_t bytes;
+	int dmabuf;
+};
+
+static bool write_core_pattern(const char *pattern)
+{
+	FILE *file = fopen(CORE_PATTERN, "w");
+	bool good = file && fputs(pattern, file) >= 0;
+
+	return file && fclose(file) == 0 && good;
+}
+
+FIXTURE_SETUP(core)
+{
+	static const struct layout layout = {
+		.backing = SHMEM, .pages = 4, .nr_runs = 1, .runs = { { 0, 4 } },
+	};
+	int device;
+
+	if (!source_open(_metadata, &self->source, &layout))
+		return;
+	device = open_device(_metadata);
+	self->dmabuf = export_source(device, &self->source);
+	ASSERT_LE(0, self->dmabuf);
+	close(device);
+	self->bytes = layout_pages(&layout) * PAGE_BYTES;
+	ASSERT_TRUE(read_text(CORE_PATTERN, self->pattern, sizeof(self->pattern)));
+	ASSERT_TRUE(write_core_pattern(CORE));
+}
+
+FIXTURE_TEARDOWN(core)
+{
+	EXPECT_TRUE(write_core_pattern(self->pattern));
+	unlink(CORE);
+}
+
+/* Return: how much of the mapping at an address a core dump has; -1 if it does not tell. */
+static ssize_t dumped_bytes(const void *address)
+{
+	int fd = open(CORE, O_RDONLY | O_CLOEXEC), i;
+	ssize_t bytes = -1;
+	Elf64_Phdr segment;
+	Elf64_Ehdr header;
+
+	if (fd < 0 || pread(fd, &header, sizeof(header), 0) != sizeof(header))
+		return -1;
+	for (i = 0; i < header.e_phnum; i++) {
+		if (pread(fd, &segment, sizeof(segment),
+			  header.e_phoff + i * sizeof(segment)) != sizeof(segment))
+			break;
+		if (segment.p_type == PT_LOAD && segment.p_vaddr == (uintptr_t)address)
+			bytes = segment.p_filesz;
+	}
+	close(fd);
+	return bytes;
+}
+
+/* Guards: B08: device memory in a core dump */
+TEST_F(core, dump)
+{
+	const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
+	char *control = mmap(NULL, self->bytes, PROT_READ | PROT_WRITE,
+			     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int status;
+	pid_t child;
+	void *map;
+
+	ASSERT_NE(MAP_FAILED, control);
+	control[0] = 1;
+	ASSERT_EQ(0, map_shared(self->dmabuf, self->bytes, &map));
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child) {
+		/* All kinds of mappings, not only those that are dumped unless one asks for more. */
+		if (write_number("/proc/self/coredump_filter", 0xff) &&
+		    !setrlimit(RLIMIT_CORE, &unlimited))
+			abort();
+		_exit(1);
+	}
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	ASSERT_TRUE(WIFSIGNALED(status) && WCOREDUMP(status));
+	EXPECT_EQ((ssize_t)self->bytes, dumped_bytes(control));
+	EXPECT_EQ(0, dumped_bytes(map));
+	munmap(map, self->bytes);
+	munmap(control, self->bytes);
+	close(self->dmabuf);
 }
 
 TEST_HARNESS_MAIN
