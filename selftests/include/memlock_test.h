@@ -2,12 +2,21 @@
 /*
  * memlock_test.h: callers that RLIMIT_MEMLOCK applies to. Include udmabuf_test.h first. All of it
  * changes the calling process only, which is the test's.
+ *
+ * After each test the runner looks, with the importer's help, at the kernel's own counts of what
+ * root and every user of set_user() have locked: not at what the driver says of them.
  */
 #ifndef MEMLOCK_TEST_H
 #define MEMLOCK_TEST_H
 
 #include <linux/capability.h>
 #include <sys/syscall.h>
+
+#define LOCKED_PAGES	"/sys/kernel/debug/dmabuf_importer/locked_pages"
+
+#ifdef KSFT_WATCH
+KSFT_WATCH(locked, "locked pages", .path = LOCKED_PAGES)
+#endif
 
 static inline long long count_charged(void)
 {
@@ -43,7 +52,11 @@ static inline int set_limit(rlim_t bytes)
 /* Be charged as another user, one that has charged nothing yet, and stay root otherwise. */
 static inline int set_user(uid_t uid)
 {
-	return setresuid(uid, 0, 0) ? -errno : 0;
+	if (setresuid(uid, 0, 0))
+		return -errno;
+	/* Who has read it is watched. */
+	read_number(LOCKED_PAGES);
+	return 0;
 }
 
 #endif /* MEMLOCK_TEST_H */

@@ -104,6 +104,10 @@ void importer_undo_vmap(struct importer_object *obj);
 long importer_hold(struct importer_session *session, void __user *argp);
 void importer_undo_hold(struct importer_session *session);
 
+/* locked.c */
+void importer_show_locked(void);
+void importer_forget_locked(void);
+
 /* mmap.c */
 int importer_mmap(struct file *file, struct vm_area_struct *vma);
 

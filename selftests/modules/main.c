@@ -393,13 +393,18 @@ static int __init importer_init(void)
 		err = find_pci_device();
 	if (!err)
 		err = misc_register(&importer_misc);
-	if (err)
+	if (err) {
 		remove_devices();
-	return err;
+		return err;
+	}
+
+	importer_show_locked();
+	return 0;
 }
 
 static void __exit importer_exit(void)
 {
+	importer_forget_locked();
 	misc_deregister(&importer_misc);
 	remove_devices();
 }
