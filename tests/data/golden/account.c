@@ -395,12 +395,33 @@ TEST_F(cost, before_pinning)
 		EXPECT_EQ(0, page_frame(memory + page * PAGE_BYTES));
 }
 
-/* As many entries as are allowed, of the same huge page: many pointers to little memory. */
+/* What is done, and paid for or repeated. */
+enum what {
+	CREATE_LIST,
+	CREATE_IOV,
+	LIST_REFUSED,
+	LIST_UNREADABLE,
+	IOV_REFUSED,
+	IOV_UNREADABLE,
+	MAP,
+	MAP_REFUSED,
+};
+
+/* A huge page's worth of memory, so many times: many pointers to little memory. */
 #define RUNS		400
+#define PAGES_OF_RUN	((size_t)(HUGE_PAGE_BYTES / PAGE_BYTES))
+/* A device that takes a page at a time, and entries as large as struct scatterlist is at least. */
+#define RUNS_MAPPED	100
+#define MAP_ENTRY_BYTES	32
 
 struct big_iov {
 	struct udmabuf_iov_create head;
 	struct udmabuf_iov_entry entries[RUNS];
+};
+
+struct big_list {
+	struct udmabuf_create_list head;
+	struct udmabuf_create_item items[RUNS];
 };
 
 struct cgroup {
@@ -440,51 +461,139 @@ static bool make_cgroup(struct __test_metadata *_metadata, struct cgroup *cgroup
 	return true;
 }
 
-/* In a child, inside the cgroup: what the tables of a large buffer add to its memory. */
-static void measure_tables(struct __test_metadata *_metadata, int device, struct cgroup *cgroup)
+FIXTURE(paid)
 {
-	static struct big_iov iov = { .head.niov = RUNS };
-	size_t tables = RUNS * (HUGE_PAGE_BYTES / PAGE_BYTES) * sizeof(void *);
-	const char *current;
-	long long before;
-	char *memory;
+	struct baseline before;
+	struct layout layout;
+	struct source source;
+	struct cgroup cgroup;
+	char size_limit_mb[16];
+	int device;
+	int importer;
+};
+
+/* What a process in a memory cgroup makes large tables by. */
+FIXTURE_VARIANT(paid)
+{
+	int what;
+};
+
+FIXTURE_VARIANT_ADD(paid, create_list)
+{
+	.what = CREATE_LIST,
+};
+
+FIXTURE_VARIANT_ADD(paid, create_iov)
+{
+	.what = CREATE_IOV,
+};
+
+FIXTURE_VARIANT_ADD(paid, map)
+{
+	.what = MAP,
+};
+
+FIXTURE_SETUP(paid)
+{
+	self->layout.backing = variant->what == CREATE_IOV ? ANON : SHMEM;
+	self->layout.pages = PAGES_OF_RUN;
+	if (variant->what == CREATE_IOV && !driver_is_udmabuf_iov())
+		SKIP(return, "this driver does not take iovecs");
+	if (!source_open(_metadata, &self->source, &self->layout))
+		return;
+	self->importer = open_importer(_metadata);
+	if (self->importer < 0)
+		return;
+	self->device = open_device(_metadata);
+	baseline_take(&self->before);
+	ASSERT_TRUE(read_parameter("size_limit_mb", self->size_limit_mb));
+	if (!make_cgroup(_metadata, &self->cgroup))
+		return;
+	ASSERT_TRUE(write_parameter("size_limit_mb", "1024"));
+}
+
+FIXTURE_TEARDOWN(paid)
+{
+	EXPECT_TRUE(write_parameter("size_limit_mb", self->size_limit_mb));
+	EXPECT_EQ(0, rmdir(self->cgroup.path));
+	EXPECT_EQ(0, umount(self->cgroup.top));
+	rmdir(self->cgroup.top);
+	EXPECT_TRUE(check_baseline(_metadata, &self->before));
+}
+
+/* Return: a buffer that has all of the source so many times, or -errno. */
+static int create_big(const FIXTURE_DATA(paid) *self, bool iov, int runs)
+{
+	static struct big_list list;
+	static struct big_iov iovs;
 	int i;
 
-	ASSERT_TRUE(write_number(cgroup_file(cgroup, "cgroup.procs"), getpid()));
-	memory = mmap(NULL, HUGE_PAGE_BYTES, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	ASSERT_NE(MAP_FAILED, memory);
-	for (i = 0; i < RUNS; i++) {
-		iov.entries[i].base = (uintptr_t)memory;
-		iov.entries[i].len = HUGE_PAGE_BYTES;
+	iovs.head.niov = list.head.count = runs;
+	for (i = 0; i < runs; i++) {
+		iovs.entries[i].base = (uintptr_t)self->source.map;
+		iovs.entries[i].len = self->source.bytes;
+		list.items[i].memfd = self->source.memfd;
+		list.items[i].size = self->source.bytes;
 	}
-	current = cgroup_file(cgroup, "memory.current");
+	return iov ? call(self->device, UDMABUF_IOV_CREATE, &iovs) :
+		     call(self->device, UDMABUF_CREATE_LIST, &list);
+}
+
+/* Map for a device that takes a page at a time. */
+static void map_pages(struct __test_metadata *_metadata, const FIXTURE_DATA(paid) *self,
+		      int dmabuf)
+{
+	struct dmabuf_importer_map map;
+	int handle = attach(self->importer, dmabuf, DMABUF_IMPORTER_DEV_SEG4K, 0);
+
+	ASSERT_LE(0, handle);
+	ASSERT_EQ(0, map_dma(self->importer, handle, DMABUF_IMPORTER_TO_DEVICE, &map));
+}
+
+/* In a child, inside the cgroup: what the tables add to its memory. */
+static void measure_tables(struct __test_metadata *_metadata, FIXTURE_DATA(paid) *self,
+			   enum what what)
+{
+	size_t tables = RUNS * PAGES_OF_RUN * sizeof(void *);
+	int dmabuf = -1;
+	const char *current;
+	long long before;
+
+	ASSERT_TRUE(write_number(cgroup_file(&self->cgroup, "cgroup.procs"), getpid()));
+	if (what == MAP) {
+		tables = RUNS_MAPPED * PAGES_OF_RUN * MAP_ENTRY_BYTES;
+		/* The driver's own, and a copy for the importer. */
+		if (driver_is_udmabuf_iov())
+			tables *= 2;
+		dmabuf = create_big(self, false, RUNS_MAPPED);
+		ASSERT_LE(0, dmabuf);
+	}
+	current = cgroup_file(&self->cgroup, "memory.current");
 	before = read_number(current);
-	ASSERT_LT(0, before);
-	ASSERT_LE(0, call(device, UDMABUF_IOV_CREATE, &iov));
+	ASSERT_LE(0, before);
+	if (what == MAP)
+		map_pages(_metadata, self, dmabuf);
+	else
+		ASSERT_LE(0, create_big(self, what == CREATE_IOV, RUNS));
 	/* The kernel counts by CPU and in rough steps; what is missing here is an eighth. */
 	EXPECT_LE(before + (long long)(tables - tables / 8), read_number(current));
 	_exit(0);
 }
 
 /*
- * Guards: the driver's tables allocated without __GFP_ACCOUNT, at nobody's cost
+ * Guards: 2.4h: the driver's tables allocated without __GFP_ACCOUNT, at
+ * nobody's cost
  */
-TEST_F(cost, memory_cgroup)
+TEST_F(paid, memory_cgroup)
 {
-	struct cgroup cgroup;
-	pid_t child;
+	pid_t child = fork();
 
-	if (!make_cgroup(_metadata, &cgroup))
-		return;
-	child = fork();
 	ASSERT_LE(0, child);
 	if (!child)
-		measure_tables(_metadata, self->device, &cgroup);
+		measure_tables(_metadata, self, variant->what);
 	EXPECT_EQ(0, join(child));
-	EXPECT_EQ(0, rmdir(cgroup.path));
-	EXPECT_EQ(0, umount(cgroup.top));
-	rmdir(cgroup.top);
+	/* Mappings are in a session that this process has, too. */
+	detach_all(self->importer);
 }
 
 #define ROUNDS		128
@@ -495,17 +604,6 @@ TEST_F(cost, memory_cgroup)
 /* Each CPU, and each node behind it, has up to hundreds of objects in sheaves (since 6.18). */
 #define SHEAVES		"/sys/kernel/slab/kmalloc-64/sheaf_capacity"
 #define ROUNDS_OF_SHEAVES	(6 * ROUNDS)
-
-enum what {
-	CREATE_LIST,
-	CREATE_IOV,
-	LIST_REFUSED,
-	LIST_UNREADABLE,
-	IOV_REFUSED,
-	IOV_UNREADABLE,
-	MAP,
-	MAP_REFUSED,
-};
 
 /* One huge page: of small ones the arrays of a buffer would take, the kernel has hundreds ready. */
 FIXTURE(repeated)
