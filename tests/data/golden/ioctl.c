@@ -551,6 +551,31 @@ FIXTURE_VARIANT_ADD(create_list, good)
 	.expected = 0,
 };
 
+FIXTURE_VARIANT_ADD(create_list, other_seals)
+{
+	.file = MEMFD,
+	.seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL,
+	.offset = 0,
+	.size = PAGE,
+	.count = 2,
+	.flags = 0,
+	.pad = 0,
+	.expected = 0,
+};
+
+/* Guards: a memfd refused for a seal that means nothing here */
+FIXTURE_VARIANT_ADD(create_list, exec_sealed)
+{
+	.file = MEMFD_NOEXEC,
+	.seals = F_SEAL_SHRINK,
+	.offset = 0,
+	.size = PAGE,
+	.count = 2,
+	.flags = 0,
+	.pad = 0,
+	.expected = 0,
+};
+
 FIXTURE_VARIANT_ADD(create_list, first_only)
 {
 	.file = NOT_OPEN,
@@ -588,6 +613,18 @@ FIXTURE_VARIANT_ADD(create_list, flag_unknown)
 	.size = PAGE,
 	.count = 2,
 	.flags = 0x2,
+	.pad = 0,
+	.expected = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(create_list, flag_highest)
+{
+	.file = MEMFD,
+	.seals = F_SEAL_SHRINK,
+	.offset = 0,
+	.size = PAGE,
+	.count = 2,
+	.flags = 1U << 31,
 	.pad = 0,
 	.expected = EINVAL,
 };
@@ -680,6 +717,21 @@ FIXTURE_VARIANT_ADD(create_list, past_end_by_offset)
 	.expected = EINVAL,
 };
 
+/*
+ * Guards: before 6.11: huge pages that are allocated behind the end of the file
+ */
+FIXTURE_VARIANT_ADD(create_list, past_huge_end)
+{
+	.file = MEMFD_HUGE,
+	.seals = F_SEAL_SHRINK,
+	.offset = HUGE_PAGE,
+	.size = PAGE,
+	.count = 2,
+	.flags = 0,
+	.pad = 0,
+	.expected = EINVAL,
+};
+
 /* Guards: an offset that is taken for a signed number */
 FIXTURE_VARIANT_ADD(create_list, offset_negative)
 {
@@ -737,6 +789,18 @@ FIXTURE_VARIANT_ADD(create_list, unsealed)
 {
 	.file = MEMFD,
 	.seals = 0,
+	.offset = 0,
+	.size = PAGE,
+	.count = 2,
+	.flags = 0,
+	.pad = 0,
+	.expected = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(create_list, sealed_otherwise)
+{
+	.file = MEMFD,
+	.seals = F_SEAL_GROW,
 	.offset = 0,
 	.size = PAGE,
 	.count = 2,

@@ -14,6 +14,7 @@
 
 #include <linux/io_uring.h>
 #include <pthread.h>
+#include <sys/param.h>
 
 /* The limit of the tests, in pages, and users that run nothing else. */
 #define LIMIT		16
@@ -601,10 +602,10 @@ FIXTURE(size_limit)
 	char list_limit[16];
 };
 
-/* Pages in one buffer, and the value of size_limit_mb. */
+/* What is in one buffer, how many pages, and the value of size_limit_mb. */
 FIXTURE_VARIANT(size_limit)
 {
-	bool iov;
+	int backing;
 	__u32 limit_mb;
 	size_t pages;
 	int expected;
@@ -612,7 +613,7 @@ FIXTURE_VARIANT(size_limit)
 
 FIXTURE_VARIANT_ADD(size_limit, memfd_below)
 {
-	.iov = false,
+	.backing = SHMEM,
 	.limit_mb = 1,
 	.pages = 255,
 	.expected = 0,
@@ -620,7 +621,7 @@ FIXTURE_VARIANT_ADD(size_limit, memfd_below)
 
 FIXTURE_VARIANT_ADD(size_limit, memfd_at)
 {
-	.iov = false,
+	.backing = SHMEM,
 	.limit_mb = 1,
 	.pages = 256,
 	.expected = 0,
@@ -629,7 +630,7 @@ FIXTURE_VARIANT_ADD(size_limit, memfd_at)
 /* Guards: no check of size_limit_mb */
 FIXTURE_VARIANT_ADD(size_limit, memfd_above)
 {
-	.iov = false,
+	.backing = SHMEM,
 	.limit_mb = 1,
 	.pages = 257,
 	.expected = EINVAL,
@@ -641,7 +642,7 @@ FIXTURE_VARIANT_ADD(size_limit, memfd_above)
  */
 FIXTURE_VARIANT_ADD(size_limit, memfd_overflow)
 {
-	.iov = false,
+	.backing = SHMEM,
 	.limit_mb = 4096,
 	.pages = 256,
 	.expected = 0,
@@ -649,7 +650,7 @@ FIXTURE_VARIANT_ADD(size_limit, memfd_overflow)
 
 FIXTURE_VARIANT_ADD(size_limit, memfd_zero)
 {
-	.iov = false,
+	.backing = SHMEM,
 	.limit_mb = 0,
 	.pages = 2,
 	.expected = EINVAL,
@@ -658,7 +659,7 @@ FIXTURE_VARIANT_ADD(size_limit, memfd_zero)
 /* Guards: a limit with a sign */
 FIXTURE_VARIANT_ADD(size_limit, memfd_largest)
 {
-	.iov = false,
+	.backing = SHMEM,
 	.limit_mb = ~0U,
 	.pages = 256,
 	.expected = 0,
@@ -666,7 +667,7 @@ FIXTURE_VARIANT_ADD(size_limit, memfd_largest)
 
 FIXTURE_VARIANT_ADD(size_limit, iov_below)
 {
-	.iov = true,
+	.backing = ANON,
 	.limit_mb = 1,
 	.pages = 255,
 	.expected = 0,
@@ -674,7 +675,7 @@ FIXTURE_VARIANT_ADD(size_limit, iov_below)
 
 FIXTURE_VARIANT_ADD(size_limit, iov_at)
 {
-	.iov = true,
+	.backing = ANON,
 	.limit_mb = 1,
 	.pages = 256,
 	.expected = 0,
@@ -683,7 +684,7 @@ FIXTURE_VARIANT_ADD(size_limit, iov_at)
 /* Guards: B32: no check of size_limit_mb */
 FIXTURE_VARIANT_ADD(size_limit, iov_above)
 {
-	.iov = true,
+	.backing = ANON,
 	.limit_mb = 1,
 	.pages = 257,
 	.expected = EINVAL,
@@ -692,7 +693,7 @@ FIXTURE_VARIANT_ADD(size_limit, iov_above)
 /* Guards: M11, CVE-2025-37803 */
 FIXTURE_VARIANT_ADD(size_limit, iov_overflow)
 {
-	.iov = true,
+	.backing = ANON,
 	.limit_mb = 4096,
 	.pages = 256,
 	.expected = 0,
@@ -701,7 +702,7 @@ FIXTURE_VARIANT_ADD(size_limit, iov_overflow)
 /* Guards: a limit with a sign */
 FIXTURE_VARIANT_ADD(size_limit, iov_largest)
 {
-	.iov = true,
+	.backing = ANON,
 	.limit_mb = ~0U,
 	.pages = 256,
 	.expected = 0,
@@ -709,9 +710,59 @@ FIXTURE_VARIANT_ADD(size_limit, iov_largest)
 
 FIXTURE_VARIANT_ADD(size_limit, iov_zero)
 {
-	.iov = true,
+	.backing = ANON,
 	.limit_mb = 0,
 	.pages = 2,
+	.expected = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(size_limit, hugetlb_below)
+{
+	.backing = HUGETLB,
+	.limit_mb = 2,
+	.pages = 511,
+	.expected = 0,
+};
+
+FIXTURE_VARIANT_ADD(size_limit, hugetlb_at)
+{
+	.backing = HUGETLB,
+	.limit_mb = 2,
+	.pages = 512,
+	.expected = 0,
+};
+
+/* Guards: a limit in huge pages */
+FIXTURE_VARIANT_ADD(size_limit, hugetlb_above)
+{
+	.backing = HUGETLB,
+	.limit_mb = 2,
+	.pages = 513,
+	.expected = EINVAL,
+};
+
+FIXTURE_VARIANT_ADD(size_limit, thp_below)
+{
+	.backing = THP,
+	.limit_mb = 2,
+	.pages = 511,
+	.expected = 0,
+};
+
+FIXTURE_VARIANT_ADD(size_limit, thp_at)
+{
+	.backing = THP,
+	.limit_mb = 2,
+	.pages = 512,
+	.expected = 0,
+};
+
+/* Guards: a limit in huge pages */
+FIXTURE_VARIANT_ADD(size_limit, thp_above)
+{
+	.backing = THP,
+	.limit_mb = 2,
+	.pages = 513,
 	.expected = EINVAL,
 };
 
@@ -719,8 +770,10 @@ FIXTURE_SETUP(size_limit)
 {
 	char limit_mb[16];
 
-	self->layout.backing = variant->iov ? ANON : SHMEM;
+	self->layout.backing = variant->backing;
 	self->layout.pages = variant->pages;
+	if (variant->backing == HUGETLB || variant->backing == THP)
+		self->layout.pages = roundup(variant->pages, HUGE_PAGE_BYTES / PAGE_BYTES);
 	if (!source_open(_metadata, &self->source, &self->layout))
 		return;
 	ASSERT_TRUE(read_parameter("size_limit_mb", self->size_limit_mb));
@@ -797,8 +850,8 @@ TEST_F(size_limit, entries)
 	}
 	self->layout.nr_runs = 1;
 	self->layout.runs[0].count = variant->pages;
-	result = variant->iov ? call(self->device, UDMABUF_IOV_CREATE, iov) :
-				call(self->device, UDMABUF_CREATE_LIST, list);
+	result = self->source.memfd < 0 ? call(self->device, UDMABUF_IOV_CREATE, iov) :
+					  call(self->device, UDMABUF_CREATE_LIST, list);
 	free(list);
 	free(iov);
 	expect_answer(_metadata, variant->expected, result, &self->source);
