@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness import commands, optionvalue
+from harness import commands
+from harness.optionvalue import at_least_one, seed, shard, within
 from harness.session import MORE
 from harness.tomlfile import MORE_VMS
 
@@ -283,7 +284,7 @@ def _bench(verbs: "_Verbs") -> None:
     bench = verbs.add_parser("bench", help="time each path, as ratios to stock virtme-ng")
     _kernel_option(bench)
     bench.add_argument(
-        "--rounds", type=int, choices=range(1, 101), default=3, metavar="N", help="1 to 100 (3)"
+        "--rounds", type=within(range(1, 101)), default=3, metavar="N", help="1 to 100 (3)"
     )
     bench.set_defaults(run=commands.bench)
 
@@ -313,14 +314,13 @@ def _tests(parser: argparse.ArgumentParser) -> None:
 def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed",
-        type=optionvalue.seed,
+        type=seed,
         metavar="N",
         help="start the tests' random choices from what another run's manifest.json says",
     )
     parser.add_argument(
         "--more-vms",
-        type=int,
-        choices=MORE_VMS,
+        type=within(MORE_VMS),
         default=MORE,
         metavar="N",
         help="after a crash, hang or dirt go on in up to N further VMs (default: %(default)s)",
@@ -357,13 +357,13 @@ def _mutate(verbs: "_Verbs") -> None:
     )
     mutate.add_argument(
         "--sample",
-        type=optionvalue.at_least_one,
+        type=at_least_one,
         metavar="N",
         help="N of these, the same each time (default: all)",
     )
     mutate.add_argument(
         "--shard",
-        type=optionvalue.shard,
+        type=shard,
         metavar="I/N",
         help="of all these the Ith of N parts, for N machines: 1/4 to 4/4",
     )
@@ -383,8 +383,7 @@ def _vm_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--jobs",
-        type=int,
-        choices=range(1, 65),
+        type=within(range(1, 65)),
         metavar="N",
         help="VMs at a time (default: one a core, as far as memory goes, at most 4)",
     )

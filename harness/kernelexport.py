@@ -207,6 +207,8 @@ def _reading(file: Path, spawner: Spawner) -> Iterator[tuple[tarfile.TarFile, Ca
             with tarfile.open(fileobj=stream, mode="r|") as tar:
                 yield tar, finish
         except (tarfile.TarError, EOFError) as error:
+            # Of what zstd could not read, tarfile says that it is empty.
+            finish()
             raise _damaged(file, str(error)) from error
 
 

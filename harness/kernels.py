@@ -194,6 +194,11 @@ class KernelStore:
         from harness.kernelexport import KernelArchiveError, export_kernel
 
         built = next((one for one in self.built() if one.kernel.name == name), None)
+        if built is None and split_profile(name) is None:
+            raise KernelArchiveError(
+                f"{name}: no profile, so not built here",
+                hint=f"{name}+PROFILE; what there is: `harness kernels`",
+            )
         if built is None:
             raise KernelArchiveError(
                 f"{name}: not built here yet", hint=f"`harness kernels build {name}`"

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0
 """What the command line takes as the value of an option, beyond what argparse knows.
 
-Each function is a `type=` of argparse: it returns the value, and what it raises is one line to the
+Each is a `type=` of argparse: it returns the value, and what it raises is one line to the
 user.
 """
 
 import argparse
 import re
+from collections.abc import Callable
 
 # Of rand_r(), which the tests draw from.
 MAX_SEED = 2**32 - 1
@@ -23,15 +24,25 @@ def at_least_one(text: str) -> int:
     raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
 
 
-def seed(text: str) -> int:
-    """Return a number that random choices of tests can start from: 32 bits.
+def within(numbers: range) -> Callable[[str], int]:
+    """Return a `type=` that takes one of these numbers, from the first to the last.
 
-    Raises:
-        ArgumentTypeError: it is none.
+    The function raises ArgumentTypeError for everything else. (`choices=` would list them all.)
     """
-    if re.fullmatch("[0-9]{1,10}", text, re.ASCII) and int(text) <= MAX_SEED:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {MAX_SEED}")
+
+    def number(text: str) -> int:
+        # Digits of other scripts are none here, and so many are not worth converting.
+        if re.fullmatch("[0-9]{1,10}", text, re.ASCII) and int(text) in numbers:
+            return int(text)
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number from {numbers[0]} to {numbers[-1]}"
+        )
+
+    return number
+
+
+# A number that random choices of tests can start from: 32 bits.
+seed = within(range(MAX_SEED + 1))
 
 
 def shard(text: str) -> tuple[int, int]:

@@ -35,6 +35,15 @@ def test_what_is_no_seed(text: str) -> None:
         optionvalue.seed(text)
 
 
+def test_what_is_not_within_is_told_in_one_line() -> None:
+    take = optionvalue.within(range(1, 65))
+    assert [take("1"), take("64")] == [1, 64]
+    for text in ("0", "65", "-1", "2x"):
+        with pytest.raises(argparse.ArgumentTypeError) as caught:
+            take(text)
+        assert str(caught.value) == f"{text!r} is not a number from 1 to 64"
+
+
 @pytest.mark.parametrize("verb", ["check", "watch"])
 def test_a_wrong_seed_is_an_error(
     verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
