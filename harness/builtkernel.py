@@ -42,13 +42,13 @@ class Built:
 
 def load_built(folder: Path) -> Built | None:
     """Return the kernel that lies in a folder; None if it is not whole."""
-    path = folder / MANIFEST
+    path, bzimage = folder / MANIFEST, folder / "bzImage"
     try:
         fields = Fields.parse(read_text(path), source=str(path), schema=SCHEMA)
         kernel = Kernel(
             name=fields.text("name"),
             release=fields.text("release"),
-            image=folder / "vmlinux",
+            image=bzimage if bzimage.is_file() else folder / "vmlinux",
             moddir=None,
             build=folder / "build",
             config=folder / "build/.config",

@@ -8,6 +8,9 @@ from pathlib import Path
 from harness.errors import HarnessError
 from harness.matrix import BuildRootSpec
 
+# Where kbuild puts it.
+BZIMAGE = "arch/x86/boot/bzImage"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kernel:
@@ -42,6 +45,12 @@ class Kernel:
     buildroot: BuildRootSpec | None = None
     profile: str | None = None
 
+    @property
+    def vmlinux(self) -> Path:
+        """The uncompressed kernel, which may have symbols, where there is one; else the image."""
+        found = (folder / "vmlinux" for folder in (self.image.parent, self.build))
+        return next((path for path in found if path.is_file()), self.image)
+
     def option(self, name: str) -> str | None:
         """Return a configuration option's value ("y", "m", a number, a string), None if not set.
 
@@ -66,3 +75,24 @@ def config_option(config: Path, name: str) -> str | None:
         raise HarnessError(f"{config}: {error.strerror}") from error
     match = re.search(rf"^{re.escape(name)}=(.*)$", text, re.MULTILINE)
     return match[1].strip('"') if match else None
+
+
+def boots_as_elf(tree: Path, config: Path) -> bool:
+    """Tell whether QEMU can start a kernel's vmlinux, which it does through its PVH entry only.
+
+    With KASAN that entry dies on its first check of an address where its Makefile does not leave it
+    out of that, as in 6.1: such a kernel has to be a bzImage.
+
+    Args:
+        tree: the kernel's source; what is not there is taken to be good.
+        config: the kernel's .config.
+
+    Raises:
+        HarnessError: the .config cannot be read.
+    """
+    if config_option(config, "CONFIG_PVH") != "y":
+        return False
+    makefile = tree / "arch/x86/platform/pvh/Makefile"
+    if config_option(config, "CONFIG_KASAN") != "y" or not makefile.is_file():
+        return True
+    return "KASAN_SANITIZE" in makefile.read_text()

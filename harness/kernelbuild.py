@@ -21,6 +21,7 @@ from harness.cache import NO_SPACE, no_space
 from harness.errors import HarnessError
 from harness.hostcpus import host_cpus
 from harness.kconfig import Request, check_config, read_fragments, wanted
+from harness.kernel import boots_as_elf
 from harness.owntree import tree_version
 from harness.progress import Phase
 from harness.run import CommandError, Spawner, lines_of
@@ -252,7 +253,10 @@ class KernelBuild:
             raise self._failure(error.completed.output.splitlines()) from error
 
     def _compile(self, spawner: Spawner, phase: Phase, release: str) -> None:
-        argv = self._make(spawner, f"-j{host_cpus()}", "vmlinux", "modules")
+        targets = ["vmlinux", "modules"]
+        if not boots_as_elf(self.tree, self.out / ".config"):
+            targets.append("bzImage")
+        argv = self._make(spawner, f"-j{host_cpus()}", *targets)
         end, steps = time.monotonic() + _BUILD_DEADLINE, 0
         said: deque[str] = deque(maxlen=2000)
         with self.log.open("w") as log, spawner.spawn(argv, stdout=PIPE, stderr=STDOUT) as process:

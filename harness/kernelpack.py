@@ -2,6 +2,7 @@
 """What is kept of a kernel that was built: what boots, and what external modules build against.
 
     vmlinux     boots through its PVH entry; has the debug info, compressed
+    bzImage     boots where that cannot
     build/      kbuild's output: configuration, generated headers, symbols, modpost, objtool
     source/     of the tree: Makefiles, scripts, headers
 
@@ -12,6 +13,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from harness.kernel import BZIMAGE, boots_as_elf
 from harness.kernelbuild import KernelBuildError
 from harness.run import Spawner
 
@@ -52,6 +54,9 @@ def pack(*, tree: Path, out: Path, target: Path, spawner: Spawner) -> None:
             raise KernelBuildError(
                 f"{out}: no {name} after the build", hint="try again; then report it"
             )
+    # One of an earlier build may lie there.
+    if not boots_as_elf(tree, out / ".config"):
+        shutil.copyfile(out / BZIMAGE, target / "bzImage")
     makefile = (out / "Makefile").read_text()
     for path, words in ((tree, f"{_HERE}/../source"), (out, _HERE)):
         makefile = makefile.replace(str(path), words)

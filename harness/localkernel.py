@@ -9,7 +9,7 @@ from harness.bzimage import kernel_release
 from harness.cache import digest_file
 from harness.errors import HarnessError
 from harness.hostcpus import host_cpus
-from harness.kernel import Kernel, config_option
+from harness.kernel import BZIMAGE, Kernel, boots_as_elf, config_option
 from harness.kernelname import HOST, is_local
 from harness.owntree import is_source_tree
 
@@ -72,9 +72,9 @@ def _from_tree(name: str, tree: Path) -> Kernel:
                     f" it built with our options, outside of it: --kernel {name}+plain"
                 )
             raise LocalKernelError(f"{tree}: not a built kernel tree: no {need}", hint=hint)
-    images = [tree / "vmlinux", tree / "arch/x86/boot/bzImage"]
-    if config_option(tree / ".config", "CONFIG_PVH") != "y":
-        # QEMU starts an ELF kernel through its PVH entry note only.
+    images = [tree / "vmlinux", tree / BZIMAGE]
+    source = tree / "source"
+    if not boots_as_elf(source if source.is_dir() else tree, tree / ".config"):
         images = images[1:]
     image = next((image for image in images if image.is_file()), None)
     if image is None:

@@ -244,7 +244,7 @@ def trial(
     folder = make_run(folder) if folder else new_run(place.runs, ready.kernel.release)
     ours = () if options.builtin else (ready.driver.ko,)
     modules = (*ours, *(one.ko for one in ready.helpers))
-    keep_modules(folder, modules, ready.kernel.image)
+    keep_modules(folder, modules, ready.kernel.vmlinux)
     leash = place.spawner.leash or Leash()
     spawner = replace(place.spawner, log=folder / "commands.log", leash=leash)
     config = _config(ready, options)

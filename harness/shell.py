@@ -68,7 +68,7 @@ def shell(place: Place, kernel_name: str, *, gdb: bool) -> None:
             _terminal(),
             nullcontext(())
             if port is None
-            else debugging(gdb_files, vmlinux=ready.kernel.image, port=port) as served,
+            else debugging(gdb_files, vmlinux=ready.kernel.vmlinux, port=port) as served,
             hermit.spawn(
                 _argv(config, root, served),
                 stdin=sys.stdin.fileno(),

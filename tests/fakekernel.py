@@ -18,6 +18,7 @@ O ?= .
 allnoconfig:
 	! [ -e $(tree)/.config ] && ! [ -e $(tree)/include/config ]
 	grep -v LOST $(KCONFIG_ALLCONFIG) >$(O)/.config
+	echo CONFIG_PVH=y >>$(O)/.config
 	echo 'include $(tree)/Makefile' >$(O)/Makefile
 
 olddefconfig:
@@ -40,6 +41,10 @@ vmlinux:
 	: >$(O)/scripts/mod/modpost.o
 	: >$(O)/System.map
 	cat $(O)/.config $(O)/mm/slub.o >$(O)/vmlinux
+
+bzImage: vmlinux
+	mkdir -p $(O)/arch/x86/boot
+	echo compressed >$(O)/arch/x86/boot/bzImage
 
 where:
 	@echo $(tree)
@@ -84,6 +89,7 @@ FILES = {
     "include/linux/mm.h": "/* mm */\n",
     "arch/x86/include/asm/page.h": "/* page */\n",
     "arch/x86/Makefile": "# x86\n",
+    "arch/x86/platform/pvh/Makefile": "obj-$(CONFIG_PVH) += enlighten.o\n",
 }
 
 # Each as what it prints, by its first argument.

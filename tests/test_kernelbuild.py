@@ -122,6 +122,20 @@ def test_what_is_kept_builds_modules_wherever_it_lies(bench: Bench) -> None:
     assert str(build.parent / "source") in done.stdout.splitlines()
 
 
+def test_where_kasan_kills_the_elf_entry_the_bzimage_boots(bench: Bench) -> None:
+    """6.1 and before, seen on 6.1.192: the guest dies without a word."""
+    fragment = bench.lab.cache.parent / "debug.config"
+    fragment.write_text("CONFIG_DEBUG=y\nCONFIG_KASAN=y\n")
+    kernel = bench.get(bench.own)
+    assert kernel.image.read_text() == "compressed\n"
+    assert "CONFIG_KASAN=y" in kernel.vmlinux.read_text()
+    makefile = bench.tree / "arch/x86/platform/pvh/Makefile"
+    makefile.write_text("KASAN_SANITIZE := n\n")
+    kernel = bench.get(bench.own)
+    assert kernel.image == kernel.vmlinux
+    assert "CONFIG_KASAN=y" in kernel.image.read_text()
+
+
 def test_options_and_compiler_make_another_kernel_and_comments_do_not(bench: Bench) -> None:
     bench.get("6.12+debug")
     fragment = bench.lab.cache.parent / "debug.config"

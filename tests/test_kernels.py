@@ -364,7 +364,21 @@ def test_a_tree_without_pvh_boots_its_bzimage(lab: Lab, tmp_path: Path) -> None:
     tree = build_tree(tmp_path / "linux", image="arch/x86/boot/bzImage")
     (tree / "vmlinux").write_text("elf")
     (tree / ".config").write_text("# CONFIG_PVH is not set\n")
+    kernel = lab.store().get(str(tree))
+    assert (kernel.image, kernel.vmlinux) == (tree / "arch/x86/boot/bzImage", tree / "vmlinux")
+
+
+def test_so_does_one_whose_pvh_entry_dies_of_kasan(lab: Lab, tmp_path: Path) -> None:
+    tree = build_tree(tmp_path / "linux", image="arch/x86/boot/bzImage")
+    (tree / "vmlinux").write_text("elf")
+    (tree / ".config").write_text("CONFIG_PVH=y\nCONFIG_KASAN=y\n")
+    assert lab.store().get(str(tree)).image == tree / "vmlinux"
+    makefile = tree / "source/arch/x86/platform/pvh/Makefile"
+    makefile.parent.mkdir(parents=True)
+    makefile.write_text("obj-$(CONFIG_PVH) += head.o\n")
     assert lab.store().get(str(tree)).image == tree / "arch/x86/boot/bzImage"
+    makefile.write_text("KASAN_SANITIZE := n\n")
+    assert lab.store().get(str(tree)).image == tree / "vmlinux"
 
 
 @pytest.mark.parametrize("absolute", [True, False])
